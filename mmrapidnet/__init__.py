@@ -1,0 +1,9 @@
+"""RapidNet and kin for OpenMMLab: importing this package registers the backbones.
+
+It needs torch, mmengine and mmcv only.  Put it into a config as
+``custom_imports = dict(imports=['mmrapidnet'])``.
+"""
+
+from mmrapidnet import models  # noqa: F401  (registers the backbones)
+
+__version__ = '0.1.0'

@@ -1,0 +1,160 @@
+"""Pretrained weights, accounted for tensor by tensor.
+
+Weights that silently are not loaded are the commonest complaint about mobile
+backbones; here every tensor of the backbone is filled or it is an error.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from mmengine.fileio import get_local_path
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from mmrapidnet.errors import UserError
+
+# How the weights of a backbone are called in a file: bare, or inside a model.
+_PREFIXES = ('', 'backbone.')
+
+
+def load_pretrained(
+    module: nn.Module, checkpoint: str, prefix: str | None = None
+) -> list[str]:
+    """Fill every tensor of a module from a checkpoint file and log the account.
+
+    Args:
+        module: The module to fill, a backbone.
+        checkpoint: Path or URL of a file that holds a state dict, bare or under
+            ``state_dict``.
+        prefix: Prefix of the module's keys in the file. Defaults to None: none
+            or ``backbone.``, whichever matches.
+
+    Returns:
+        The names of the tensors in the file that were not used.
+
+    Raises:
+        UserError: If the file cannot be read as weights, matches nothing, lacks
+            tensors of the module or has some in another shape.
+    """
+    source = read_state_dict(checkpoint)
+    target = module.state_dict()
+    if prefix is None:
+        prefix = max(
+            _PREFIXES, key=lambda p: sum(p + name in source for name in target)
+        )
+    elif prefix and not prefix.endswith('.'):
+        prefix += '.'
+
+    check_account(source, target, prefix, type(module).__name__, checkpoint)
+    module.load_state_dict({name: source[prefix + name] for name in target})
+    dropped = sorted(set(source) - {prefix + name for name in target})
+    print_log(
+        f'{type(module).__name__}: matched {len(target)} of {len(target)} tensors '
+        f'with {checkpoint}; dropped {len(dropped)} others of the file'
+        + (f': {shorten(dropped)}' if dropped else ''),
+        logger='current',
+        level=logging.INFO,
+    )
+    return dropped
+
+
+def read_state_dict(checkpoint: str) -> dict[str, Tensor]:
+    """Read the state dict of a file, without running anything it may hold.
+
+    Args:
+        checkpoint: Path or URL.
+
+    Returns:
+        Name to tensor, without the ``module.`` of data-parallel wrappers.
+
+    Raises:
+        UserError: If the file is not there, damaged, or not a state dict.
+    """
+    from mmrapidnet.compat.checkpoint import load
+
+    with get_local_path(checkpoint) as path:
+        return get_state_dict(load(path), checkpoint)
+
+
+def get_state_dict(content: dict[str, Any], checkpoint: str) -> dict[str, Tensor]:
+    """Find the state dict in the content of a checkpoint.
+
+    Args:
+        content: The content of the file.
+        checkpoint: The file's name, for the message.
+
+    Returns:
+        Name to tensor, without the ``module.`` of data-parallel wrappers.
+
+    Raises:
+        UserError: If there is none.
+    """
+    state = content.get('state_dict', content)
+    state = {
+        name.removeprefix('module.'): value
+        for name, value in state.items()
+        if isinstance(value, Tensor)
+    }
+    if not state:
+        raise UserError(
+            f'{checkpoint} holds no weights: expected a state dict, bare or under '
+            f"'state_dict', but found {shorten(map(str, content)) or 'nothing'}"
+        )
+    return state
+
+
+def check_account(
+    source: dict[str, Tensor],
+    target: dict[str, Tensor],
+    prefix: str,
+    model_name: str,
+    checkpoint: str,
+) -> None:
+    """Raise unless every target tensor stands in the source in the same shape.
+
+    Args:
+        source: The file's tensors.
+        target: The model's tensors.
+        prefix: What precedes the model's names in the file.
+        model_name: The model's name, for the message.
+        checkpoint: The file's name, for the message.
+
+    Raises:
+        UserError: Naming the first few tensors that are missing or do not fit.
+    """
+    missing = [name for name in target if prefix + name not in source]
+    if len(missing) == len(target):
+        raise UserError(
+            f'{checkpoint} matches nothing of {model_name}: it holds '
+            f'{shorten(source)}, but {shorten(target)} are needed'
+            + (f" under the prefix '{prefix}'" if prefix else '')
+        )
+    reshaped = [
+        f'{name} {tuple(source[prefix + name].shape)} instead of {tuple(value.shape)}'
+        for name, value in target.items()
+        if name not in missing and source[prefix + name].shape != value.shape
+    ]
+    if missing or reshaped:
+        raise UserError(
+            f'{checkpoint} does not fit {model_name}'
+            + (f'; missing {len(missing)}: {shorten(missing)}' if missing else '')
+            + (
+                f'; other shapes {len(reshaped)}: {shorten(reshaped)}'
+                if reshaped
+                else ''
+            )
+            + '; is it of the same arch?'
+        )
+
+
+def shorten(names, most: int = 3) -> str:
+    """Join the first few names of many.
+
+    Example:
+        >>> shorten(['a', 'b', 'c', 'd'])
+        'a, b, c, ...'
+    """
+    names = list(names)
+    return ', '.join(names[:most]) + (', ...' if len(names) > most else '')

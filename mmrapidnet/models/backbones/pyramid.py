@@ -1,0 +1,260 @@
+"""What every backbone here shares: taps, freezing, checkpointing, initialisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from mmrapidnet.checkpoints import load_pretrained
+from mmrapidnet.errors import UserError
+
+NUM_STAGES = 4
+
+
+class PyramidBackbone(BaseModule):
+    """A stem and up to four stages of strides 4, 8, 16 and 32.
+
+    A subclass gives ``arch_settings`` and builds ``self.stem`` and
+    ``self.stages`` (one ``nn.Sequential`` for each of ``self.built_stages``),
+    then calls ``self._freeze_stages()``.
+
+    Args:
+        arch: A name in ``arch_settings`` or a dict with the same keys.
+        out_indices: The stages (0 to 3) whose outputs are returned, ascending.
+        frozen_stages: 0 freezes the stem, i > 0 the stem and the first i stages,
+            -1 nothing.
+        norm_eval: Whether normalisation layers stay in evaluation mode.
+        with_cp: Whether to recompute activations in the backward pass.
+        init_cfg: Initialisation config.
+
+    Raises:
+        UserError: If an argument does not fit, naming what would.
+    """
+
+    arch_settings: dict[str, dict[str, Sequence[int]]] = {}
+    default_init_cfg = [
+        dict(type='Kaiming', layer='Conv2d', mode='fan_in', nonlinearity='relu'),
+        dict(type='Constant', layer='_BatchNorm', val=1, bias=0),
+    ]
+
+    def __init__(
+        self,
+        arch: str | dict[str, Sequence[int]],
+        out_indices: int | Sequence[int],
+        frozen_stages: int,
+        norm_eval: bool,
+        with_cp: bool,
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None,
+    ) -> None:
+        super().__init__(init_cfg=self._with_default_init(init_cfg))
+        self.arch = self._resolve_arch(arch)
+        self.out_indices = self._check_out_indices(out_indices)
+        self.built_stages = range(self.out_indices[-1] + 1)
+        self.frozen_stages = self._check_frozen_stages(frozen_stages)
+        self.norm_eval = norm_eval
+        self.with_cp = with_cp
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Channels of each returned feature map."""
+        return tuple(self.arch['channels'][i] for i in self.out_indices)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Stride of each returned feature map, in pixels of the input."""
+        return tuple(4 * 2**i for i in self.out_indices)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute the feature pyramid.
+
+        Args:
+            x: Images, (N, 3, H, W), H and W at least 1.
+
+        Returns:
+            One (N, C_i, ceil(H / s_i), ceil(W / s_i)) for each of
+            ``out_indices``, s = 4, 8, 16, 32.
+        """
+        x = self.stem(x)
+        outs = []
+        for i, stage in enumerate(self.stages):
+            for block in stage:
+                x = self._run_block(block, x)
+            if i in self.out_indices:
+                outs.append(x)
+        return tuple(outs)
+
+    def train(self, mode: bool = True) -> PyramidBackbone:
+        """Set training mode, keeping frozen stages (and norms) in evaluation."""
+        super().train(mode)
+        self._freeze_stages()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def init_weights(self) -> None:
+        """Initialise as ``init_cfg`` says, pretrained weights last and strictly.
+
+        Raises:
+            UserError: If a pretrained file matches nothing or leaves a tensor of
+                the backbone without a value.
+        """
+        if self.is_init:
+            return
+        configured = self.init_cfg
+        pretrained = [cfg for cfg in configured if cfg['type'] == 'Pretrained']
+        self.init_cfg = [cfg for cfg in configured if cfg not in pretrained]
+        super().init_weights()
+        self.init_cfg = configured
+        for cfg in pretrained:
+            load_pretrained(self, cfg['checkpoint'], prefix=cfg.get('prefix'))
+
+    @staticmethod
+    def split_drop_path_rate(
+        drop_path_rate: float | Sequence[float], depths: Sequence[int]
+    ) -> list[list[float]]:
+        """Give every block its rate of stochastic depth.
+
+        Args:
+            drop_path_rate: The last rate of a linear rule from 0, or a list with
+                one rate a block.
+            depths: The number of blocks of each stage.
+
+        Returns:
+            For each stage the rates of its blocks.
+
+        Raises:
+            UserError: If the list has not one rate in [0, 1) for each block.
+
+        Example:
+            >>> PyramidBackbone.split_drop_path_rate(0.5, (1, 2))
+            [[0.0], [0.25, 0.5]]
+        """
+        total = sum(depths)
+        if isinstance(drop_path_rate, (int, float)):
+            rates = torch.linspace(0, drop_path_rate, total).tolist()
+        else:
+            rates = [float(rate) for rate in drop_path_rate]
+        if len(rates) != total or not all(0 <= rate < 1 for rate in rates):
+            raise UserError(
+                f'drop_path_rate={drop_path_rate} does not fit: give one number in '
+                f'[0, 1) or a list of {total}, one for each block of all stages'
+            )
+        ends = torch.tensor(depths).cumsum(0).tolist()
+        return [
+            rates[end - depth : end] for depth, end in zip(depths, ends, strict=True)
+        ]
+
+    def _run_block(self, block: nn.Module, x: Tensor) -> Tensor:
+        if not (self.with_cp and self.training and torch.is_grad_enabled()):
+            return block(x)
+        return checkpoint(
+            block, x, use_reentrant=False, context_fn=lambda: _recompute_of(block)
+        )
+
+    def _freeze_stages(self) -> None:
+        frozen = [self.stem, *self.stages[: max(self.frozen_stages, 0)]]
+        for module in frozen if self.frozen_stages >= 0 else ():
+            module.eval()
+            module.requires_grad_(False)
+
+    def _with_default_init(
+        self, init_cfg: dict[str, Any] | list[dict[str, Any]] | None
+    ) -> list[dict[str, Any]]:
+        """Put the default initialisers under a config that only loads weights."""
+        if init_cfg is None:
+            init_cfg = []
+        elif isinstance(init_cfg, dict):
+            init_cfg = [init_cfg]
+        if all(cfg['type'] == 'Pretrained' for cfg in init_cfg):
+            init_cfg = [*self.default_init_cfg, *init_cfg]
+        return list(init_cfg)
+
+    @classmethod
+    def _resolve_arch(
+        cls, arch: str | dict[str, Sequence[int]]
+    ) -> dict[str, tuple[int, ...]]:
+        known = ', '.join(cls.arch_settings)
+        if isinstance(arch, str):
+            if arch not in cls.arch_settings:
+                raise UserError(
+                    f"unknown arch '{arch}' of {cls.__name__}: choose one of {known}, "
+                    'or give a dict'
+                )
+            arch = cls.arch_settings[arch]
+        keys = next(iter(cls.arch_settings.values())).keys()
+        if set(arch) != set(keys):
+            raise UserError(
+                f'an arch of {cls.__name__} has exactly the keys '
+                f'{", ".join(keys)}, but got {", ".join(map(str, arch))}'
+            )
+        for key, values in arch.items():
+            least = 1 if key == 'channels' else 0
+            if len(values) != NUM_STAGES or any(
+                not isinstance(v, int) or v < least for v in values
+            ):
+                raise UserError(
+                    f"arch['{key}'] of {cls.__name__} needs {NUM_STAGES} whole numbers "
+                    f'of at least {least}, one a stage, but got {tuple(values)}'
+                )
+        return {key: tuple(values) for key, values in arch.items()}
+
+    @staticmethod
+    def _check_out_indices(out_indices: int | Sequence[int]) -> tuple[int, ...]:
+        if isinstance(out_indices, int):
+            out_indices = (out_indices,)
+        indices = tuple(out_indices)
+        if (
+            not indices
+            or any(i not in range(NUM_STAGES) for i in indices)
+            or list(indices) != sorted(set(indices))
+        ):
+            raise UserError(
+                f'out_indices={indices} is not a choice of stages: give some of '
+                f'0 to {NUM_STAGES - 1} in ascending order, each once'
+            )
+        return indices
+
+    def _check_frozen_stages(self, frozen_stages: int) -> int:
+        if frozen_stages not in range(-1, len(self.built_stages) + 1):
+            raise UserError(
+                f'frozen_stages={frozen_stages} is out of range: give -1 (none), '
+                f'0 (the stem) or up to {len(self.built_stages)} stages'
+            )
+        return frozen_stages
+
+
+def _recompute_of(
+    block: nn.Module,
+) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """The contexts of a checkpointed block's first and second forward pass."""
+    return nullcontext(), _running_statistics_kept(block)
+
+
+@contextmanager
+def _running_statistics_kept(block: nn.Module) -> Iterator[None]:
+    """Recompute without counting the batch into the running statistics twice."""
+    norms = [
+        module
+        for module in block.modules()
+        if isinstance(module, _BatchNorm)
+        and module.training
+        and module.track_running_stats
+    ]
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)
