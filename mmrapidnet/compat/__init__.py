@@ -1,0 +1,23 @@
+"""Mends for the installed OpenMMLab stack, each in a module with its reason.
+
+Nothing here happens by importing :mod:`mmrapidnet`: our tools call
+:func:`apply`, and a config does it for stock scripts with
+``custom_imports = dict(imports=['mmrapidnet', 'mmrapidnet.compat.on'])``.
+"""
+
+from mmrapidnet.compat import (
+    amp,
+    checkpoint,
+    distributed,
+    inferencer,
+    torchvision_ops,
+)
+
+# torchvision first: the others import mmengine, which looks for it.
+MENDS = (torchvision_ops, checkpoint, inferencer, distributed, amp)
+
+
+def apply() -> None:
+    """Apply every mend whose condition holds; calling it again changes nothing."""
+    for mend in MENDS:
+        mend.apply()

@@ -1,0 +1,147 @@
+"""Loads checkpoints as data: nothing stored in one is ever executed.
+
+Reason:
+    mmengine 0.10 calls ``torch.load`` without ``weights_only``.  Before torch
+    2.6 that runs any code a file brings along, and since then it refuses
+    mmengine's own checkpoints, for their ``HistoryBuffer`` objects; a download
+    (``torch.hub``) is unpickled without any restriction with either.
+
+Condition:
+    Always.
+
+What it does:
+    Everything mmengine loads (``Runner.load_checkpoint`` and ``resume``,
+    ``Pretrained``, ``init_detector``, ``init_model``, inferencers) goes
+    through the same restricted loading as :func:`load`, which allows exactly
+    the names in :mod:`mmrapidnet.compat.pickled`, and the config text inside
+    is made inert by :mod:`mmrapidnet.compat.config_text`.
+"""
+
+import os
+import re
+from typing import Any, BinaryIO
+
+import torch
+
+from mmrapidnet.compat import config_text, pickled, unpickler
+from mmrapidnet.errors import UserError
+
+
+def apply() -> None:
+    """Let mmengine load through :func:`load`."""
+    from mmengine.runner import checkpoint
+
+    checkpoint.torch = _SafeTorch()
+    checkpoint.load_url = load_url
+
+
+def load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict:
+    """Load a checkpoint file, executing nothing of it.
+
+    Args:
+        path: The file, as ``torch.save``, mmengine or mmcv wrote it.
+        map_location: As for ``torch.load``. Default: ``'cpu'``.
+
+    Returns:
+        What the file holds; config text in it is reduced to literals.
+
+    Raises:
+        UserError: If there is no such file, it is truncated or no checkpoint,
+            holds something other than data, or is not a dict.
+    """
+    if not os.path.isfile(path):
+        raise UserError(f'checkpoint {path} does not exist: check the path')
+    with open(path, 'rb') as file:
+        return _load(file, str(path), map_location)
+
+
+def load_url(
+    url: str,
+    model_dir: str | None = None,
+    map_location: Any = 'cpu',
+    progress: bool = True,
+) -> dict:
+    """Load a checkpoint from the web, downloading it once.
+
+    Args:
+        url: Where the file is.
+        model_dir: Folder for the download. Default: that of ``torch.hub``.
+        map_location: As for ``torch.load``. Default: ``'cpu'``.
+        progress: Whether to show the progress of the download.
+
+    Returns:
+        As :func:`load`.
+
+    Raises:
+        UserError: As :func:`load`.
+    """
+    folder = model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints')
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, os.path.basename(url.partition('?')[0]))
+    if not os.path.exists(path):
+        torch.hub.download_url_to_file(url, path, progress=progress)
+    return load(path, map_location)
+
+
+class _SafeTorch:
+    """torch, as mmengine's checkpoint module sees it, with a safe ``load``."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    @staticmethod
+    def load(file: Any, map_location: Any = None, **_: Any) -> dict:
+        if hasattr(file, 'read'):
+            return _load(file, getattr(file, 'name', '(in memory)'), map_location)
+        return load(file, map_location)
+
+
+def _load(file: BinaryIO, name: str, map_location: Any) -> dict:
+    try:
+        checkpoint = _unpickle(file, map_location or 'cpu')
+    except torch.cuda.OutOfMemoryError:
+        raise
+    # A damaged or crafted file makes the unpickler fail in any way whatever.
+    except Exception as error:
+        raise UserError(_explain(name, error)) from error
+    if not isinstance(checkpoint, dict):
+        kind = type(checkpoint).__name__
+        raise UserError(f'checkpoint {name} holds a {kind}, not a dict of weights')
+    config_text.make_inert(checkpoint)
+    return checkpoint
+
+
+def _unpickle(file: BinaryIO, map_location: Any) -> Any:
+    if not _torch_knows_stand_ins():
+        return unpickler.load(file, map_location)
+    stand_ins = [(item, name) for name, item in pickled.allowed_globals().items()]
+    with torch.serialization.safe_globals(stand_ins):
+        return torch.load(file, map_location=map_location, weights_only=True)
+
+
+def _torch_knows_stand_ins() -> bool:
+    """Whether ``safe_globals`` takes (object, name) pairs: since torch 2.6."""
+    major, minor = torch.__version__.split('.')[:2]
+    return (int(major), int(minor)) >= (2, 6)
+
+
+def _explain(name: str, error: Exception) -> str:
+    refused = re.search(r'GLOBAL (\S+)', str(error))
+    if refused or re.search('unrecognized function|a call of', str(error)):
+        what = _plain(refused.group(1)) if refused else 'a call'
+        return (
+            f'checkpoint {name} holds {what}, which is not data and might run code, '
+            'so it is not loaded: ask for a file with the weights alone'
+        )
+    # torch wraps its reason in advice to load without restrictions.
+    reason = str(error).rpartition('WeightsUnpickler error:')[2].strip()
+    sentence = re.split(r'\n|\. ', reason)[0]
+    return (
+        f'checkpoint {name} is truncated or not a checkpoint '
+        f'({type(error).__name__}: {_plain(sentence)}): copy it again'
+    )
+
+
+def _plain(text: str) -> str:
+    """A file's own words, without what might play tricks on a terminal."""
+    return ascii(text)[1:-1][:120]

@@ -1,0 +1,547 @@
+"""Checkpoints from strangers: what is refused, what loads, and that nothing runs."""
+
+import argparse
+import collections
+import io
+import os
+import pickle
+import pickletools
+import tarfile
+import zipfile
+
+import compat_mini_run as mini
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from mmrapidnet import compat
+from mmrapidnet.compat import checkpoint, config_text
+from mmrapidnet.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _mended():
+    compat.apply()
+
+
+@pytest.fixture(params=['torch', 'restricted_unpickler'])
+def _either_way(request, monkeypatch):
+    """Both ways of loading: that of torch >= 2.6 and that of older ones."""
+    if request.param == 'restricted_unpickler':
+        monkeypatch.setattr(checkpoint, '_torch_knows_stand_ins', lambda: False)
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """The folder of a real run of two epochs."""
+    compat.apply()
+    folder = tmp_path_factory.mktemp('trained')
+    mini.build_runner(folder, name='trained').train()
+    return folder
+
+
+def _resume(folder, path, max_epochs=2):
+    """Resume a run from a file and train it to its end."""
+    name = f'resume{os.urandom(4).hex()}'
+    runner = mini.build_runner(
+        folder, max_epochs, name=name, resume=True, load_from=str(path)
+    )
+    runner.train()
+    return runner
+
+
+def _globals_in(path):
+    """The names a checkpoint refers to."""
+    with zipfile.ZipFile(path) as archive:
+        record = next(r for r in archive.namelist() if r.endswith('data.pkl'))
+        operations = list(pickletools.genops(archive.read(record)))
+    return {argument for code, argument, _ in operations if code.name == 'GLOBAL'}
+
+
+class Pickled:
+    """Pickles as whatever reduce value it is given."""
+
+    def __init__(self, *value):
+        self.value = value
+
+    def __reduce__(self):
+        return self.value
+
+
+def _attribute(owner, name):
+    return Pickled(getattr, (owner, name))
+
+
+def _buffer(**state):
+    return Pickled(_new_buffer, (), state)
+
+
+def _new_buffer():
+    return HistoryBuffer.__new__(HistoryBuffer)
+
+
+def _array(shape, dtype, data):
+    state = (1, shape, dtype, False, data)
+    return Pickled(np.zeros(1).__reduce__()[0], (np.ndarray, (0,), b'b'), state)
+
+
+GLOBALS = _attribute(_attribute(HistoryBuffer, '__init__'), '__globals__')
+SCALAR = np.float64(1).__reduce__()[0]
+OBJECTS = (3, '|', None, None, None, -1, -1, 63)
+FIELDS = (3, '<', None, ('a',), {'a': (np.dtype('O'), 0)}, 8, 8, 63)
+
+HOSTILE = {
+    'os.system': lambda run: Pickled(os.system, (run,)),
+    'eval': lambda run: Pickled(eval, (f'__import__("os").system({run!r})',)),
+    'exec': lambda run: Pickled(exec, (f'import os; os.system({run!r})',)),
+    'import': lambda run: Pickled(__import__, ('os',)),
+    'nested': lambda run: {'a': [({'b': Pickled(os.system, (run,))},)]},
+    'as key': lambda run: {(1, Pickled(os.system, (run,))): 1},
+    'in state': lambda run: Pickled(
+        collections.OrderedDict, (), {'x': Pickled(os.system, (run,))}
+    ),
+    'getattr globals': lambda run: GLOBALS,
+    'getattr init': lambda run: _attribute(HistoryBuffer, '__init__'),
+    'getattr register': lambda run: _attribute(HistoryBuffer, 'register_statistics'),
+    'getattr of other': lambda run: _attribute(collections.OrderedDict, 'update'),
+    'getattr called': lambda run: Pickled(_attribute(HistoryBuffer, 'min'), (1,)),
+    'dtype objects': lambda run: Pickled(np.dtype, ('O8', False, True), OBJECTS),
+    'dtype flags': lambda run: Pickled(np.dtype, ('V8', False, True), OBJECTS),
+    'dtype fields': lambda run: Pickled(np.dtype, ('f8', False, True), FIELDS),
+    'object array': lambda run: np.array([Pickled(os.system, (run,))], dtype=object),
+    'plain object array': lambda run: np.array([{}], dtype=object),
+    'long array': lambda run: _array((1 << 40,), np.dtype('f8'), b'12345678'),
+    'negative array': lambda run: _array((-1, -1), np.dtype('f8'), b'12345678'),
+    'object scalar': lambda run: Pickled(SCALAR, (np.dtype('O'), b'12345678')),
+    'buffer of text': lambda run: _buffer(
+        _log_history=np.array(['a']), _count_history=np.array([1]), max_length=1
+    ),
+    'partial module': lambda run: Pickled(np.load, ('/dev/null',)),
+    'config': lambda run: Pickled(
+        Config.fromstring, (f'import os; os.system({run!r})', '.py')
+    ),
+    'torch.load': lambda run: Pickled(torch.load, ('/dev/null',)),
+}
+
+
+@pytest.fixture
+def canary(tmp_path):
+    path = tmp_path / 'canary'
+    yield path
+    assert not path.exists(), 'code from the checkpoint was executed'
+
+
+def _save_hostile(path, content, **options):
+    # HistoryBuffer writes its state through __getstate__, hence no dispatch table.
+    class Pickler(pickle._Pickler):
+        def save(self, item, save_persistent_id=True):
+            if item is _new_buffer:
+                self.save_global(HistoryBuffer, 'HistoryBuffer')
+                return None
+            if isinstance(item, Pickled) and isinstance(item.value[0], Pickled):
+                self.save(item.value[0])
+                self.save(item.value[1])
+                self.write(pickle.REDUCE)
+                return None
+            return super().save(item, save_persistent_id)
+
+    module = argparse.Namespace(
+        __name__='crafting',
+        Pickler=Pickler,
+        dump=lambda item, file, protocol: Pickler(file, protocol).dump(item),
+    )
+    torch.save(content, path, pickle_module=module, **options)
+
+
+@pytest.mark.usefixtures('_either_way')
+@pytest.mark.parametrize('old_format', [False, True], ids=['zip', 'old'])
+@pytest.mark.parametrize('name', HOSTILE)
+def test_hostile_content_is_refused_in_one_line(tmp_path, canary, name, old_format):
+    path = tmp_path / 'hostile.pth'
+    content = {'state_dict': {}, 'extra': HOSTILE[name](f'touch {canary}')}
+    _save_hostile(path, content, _use_new_zipfile_serialization=not old_format)
+    with pytest.raises(UserError, match=f'^checkpoint {path} (holds|is)') as caught:
+        checkpoint.load(path)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('old_format', [False, True], ids=['zip', 'old'])
+@pytest.mark.parametrize('name', ['os.system', 'eval', 'exec', 'nested', 'as key'])
+def test_the_crafted_files_would_run_code(tmp_path, name, old_format):
+    path, trace = tmp_path / 'hostile.pth', tmp_path / 'trace'
+    content = HOSTILE[name](f'touch {trace}')
+    _save_hostile(path, content, _use_new_zipfile_serialization=not old_format)
+    torch.load(path, weights_only=False)
+    assert trace.exists()
+
+
+@pytest.mark.usefixtures('_either_way')
+@pytest.mark.parametrize(
+    ('name', 'named'),
+    [
+        ('os.system', 'posix.system'),
+        ('eval', 'eval'),
+        ('getattr globals', 'builtins.getattr'),
+        ('dtype fields', 'numpy.dtype'),
+        ('config', 'builtins.getattr|mmengine.config'),
+    ],
+)
+def test_the_refused_name_is_told(tmp_path, canary, name, named):
+    path = tmp_path / 'hostile.pth'
+    _save_hostile(path, {'extra': HOSTILE[name](f'touch {canary}')})
+    with pytest.raises(UserError, match=f'holds (builtins.)?({named}).* is not data'):
+        checkpoint.load(path)
+
+
+@pytest.mark.usefixtures('_either_way')
+def test_mmengine_loads_hostile_files_no_more_than_we_do(tmp_path, canary):
+    path = tmp_path / 'hostile.pth'
+    torch.save({'x': Pickled(os.system, (f'touch {canary}',))}, path)
+    with pytest.raises(UserError, match=r'posix.system'):
+        CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+    with pytest.raises(UserError, match=r'posix.system'):
+        _resume(tmp_path, path)
+
+
+@pytest.mark.usefixtures('_either_way')
+def test_a_download_is_loaded_as_safely(tmp_path, canary):
+    path = tmp_path / 'hostile.pth'
+    torch.save({'x': Pickled(os.system, (f'touch {canary}',))}, path)
+    with pytest.raises(UserError, match=r'posix.system'):
+        checkpoint.load_url('https://localhost/hostile.pth', model_dir=tmp_path)
+
+
+@pytest.mark.usefixtures('_either_way')
+def test_torchscript_is_refused(tmp_path):
+    path = tmp_path / 'script.pth'
+    with zipfile.ZipFile(path, 'w') as archive:
+        for record in ('data.pkl', 'constants.pkl', 'version'):
+            archive.writestr(f'script/{record}', b'\x80\x02N.')
+    with pytest.raises(UserError, match=r'script.pth (holds|is)'):
+        checkpoint.load(path)
+
+
+@pytest.mark.usefixtures('_either_way')
+def test_the_tar_format_is_refused(tmp_path, canary):
+    path = tmp_path / 'old.tar'
+    payload = pickle.dumps(Pickled(os.system, (f'touch {canary}',)), protocol=2)
+    with tarfile.open(path, 'w') as archive:
+        for name in ('storages', 'tensors', 'pickle'):
+            member = tarfile.TarInfo(name)
+            member.size = len(payload)
+            archive.addfile(member, io.BytesIO(payload))
+    with pytest.raises(UserError, match=r'old.tar (holds|is)'):
+        checkpoint.load(path)
+
+
+@pytest.mark.usefixtures('_either_way')
+def test_a_bare_pickle_runs_nothing(tmp_path, canary):
+    path = tmp_path / 'bare.pth'
+    for protocol in range(6):
+        hostile = Pickled(os.system, (f'touch {canary}',))
+        path.write_bytes(pickle.dumps(hostile, protocol=protocol))
+        with pytest.raises(UserError, match=r'bare.pth (holds|is)'):
+            checkpoint.load(path)
+
+
+@pytest.mark.usefixtures('_either_way')
+@pytest.mark.parametrize('kept', [0, 1, 100, 0.3, 0.9, 0.999])
+def test_a_truncated_file_is_told(tmp_path, trained, kept):
+    whole = (trained / 'epoch_2.pth').read_bytes()
+    size = kept if isinstance(kept, int) else int(len(whole) * kept)
+    path = tmp_path / 'cut.pth'
+    path.write_bytes(whole[:size])
+    with pytest.raises(
+        UserError,
+        match=r'cut.pth is truncated or not a checkpoint \(\w+: .*\): copy it again$',
+    ):
+        checkpoint.load(path)
+
+
+@pytest.mark.usefixtures('_either_way')
+def test_random_bytes_are_told(tmp_path):
+    path = tmp_path / 'noise.pth'
+    generator = np.random.default_rng(0)
+    for size in (10, 1000, 100_000):
+        path.write_bytes(generator.bytes(size))
+        with pytest.raises(
+            UserError, match=r'noise.pth (is truncated|holds)'
+        ) as caught:
+            checkpoint.load(path)
+        assert '\n' not in str(caught.value)
+        assert 'you trust' not in str(caught.value)
+
+
+@pytest.mark.usefixtures('_either_way')
+def test_a_name_plays_no_tricks_on_the_terminal(tmp_path):
+    path = tmp_path / 'escape.pth'
+    name = b'\x1b[2J' * 1000
+    path.write_bytes(b'\x80\x02cos\n' + name + b'\n.')
+    with pytest.raises(UserError, match=r'escape.pth holds os.\\x1b\[2J') as caught:
+        checkpoint.load(path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.usefixtures('_either_way')
+def test_other_than_a_dict_is_told(tmp_path):
+    path = tmp_path / 'list.pth'
+    torch.save([1, 2], path)
+    with pytest.raises(
+        UserError, match=r'list.pth holds a list, not a dict of weights'
+    ):
+        checkpoint.load(path)
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(UserError, match=r'none.pth does not exist: check the path'):
+        checkpoint.load(tmp_path / 'none.pth')
+
+
+@pytest.mark.usefixtures('_either_way')
+def test_a_checkpoint_of_mmengine_loads_whole(trained):
+    ours = checkpoint.load(trained / 'epoch_2.pth')
+    stock = torch.load(trained / 'epoch_2.pth', weights_only=False)
+    assert set(ours) == {
+        *('meta', 'state_dict', 'message_hub', 'optimizer', 'param_schedulers'),
+        'ema_state_dict',
+    }
+    for key, value in stock['state_dict'].items():
+        assert torch.equal(ours['state_dict'][key], value)
+    assert ours['state_dict']._metadata == stock['state_dict']._metadata
+    assert ours['param_schedulers'] == stock['param_schedulers']
+    assert ours['optimizer']['param_groups'] == stock['optimizer']['param_groups']
+    for index, state in stock['optimizer']['state'].items():
+        for key, value in state.items():
+            assert torch.equal(ours['optimizer']['state'][index][key], value)
+    meta = ours['meta']['dataset_meta']
+    assert meta['classes'] == ('cat', 'dog')
+    assert meta['palette'] == [(1, 2, 3), (4, 5, 6)]
+    assert np.array_equal(meta['sigmas'], [[0.25, 0.5]])
+    info = ours['message_hub']['runtime_info']
+    assert type(info['best_score']) is np.float64
+    assert info['best_score'] == 28
+
+
+@pytest.mark.usefixtures('_either_way')
+def test_history_buffers_are_restored(trained):
+    loaded = checkpoint.load(trained / 'epoch_2.pth')['message_hub']['log_scalars']
+    stock = torch.load(trained / 'epoch_2.pth', weights_only=False)
+    buffer = loaded['train/loss']
+    assert type(buffer) is HistoryBuffer
+    for ours, theirs in zip(
+        buffer.data,
+        stock['message_hub']['log_scalars']['train/loss'].data,
+        strict=True,
+    ):
+        assert type(ours) is np.ndarray
+        assert ours.dtype == theirs.dtype
+        assert np.array_equal(ours, theirs)
+    assert len(buffer.data[0]) == 8
+    assert buffer.statistics('mean') == pytest.approx(buffer.data[0].sum() / 8)
+
+
+@pytest.mark.usefixtures('_either_way')
+def test_a_buffer_cannot_change_the_class_of_buffers(tmp_path):
+    path = tmp_path / 'buffer.pth'
+    ones = np.ones(2)
+    state = {'_log_history': ones, '_count_history': ones, 'max_length': 9}
+    extra = {'statistics_methods': {'mean': set, 'mine': set}, 'current': set}
+    _save_hostile(path, {'x': _buffer(**state, **extra)})
+    buffer = checkpoint.load(path)['x']
+    assert buffer.statistics('mean') == 1
+    assert buffer.current() == 1
+    assert 'mine' not in HistoryBuffer._statistics_methods
+    assert HistoryBuffer._statistics_methods['mean'] is HistoryBuffer.mean
+
+
+@pytest.mark.usefixtures('_either_way')
+@pytest.mark.parametrize(
+    'array',
+    [
+        np.arange(6, dtype='>i4').reshape(2, 3),
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.array([True, False]),
+        np.array(['abc', 'd']),
+        np.array(2.5),
+        np.zeros((0, 4), np.float16),
+        np.array([1 + 2j]),
+        np.uint8(7),
+        np.str_('text'),
+    ],
+)
+def test_arrays_and_scalars_are_restored_and_pickle_alike(tmp_path, array):
+    path = tmp_path / 'array.pth'
+    torch.save({'x': array}, path)
+    loaded = checkpoint.load(path)['x']
+    assert np.array_equal(loaded, array)
+    # NumPy itself turns foreign byte order into the machine's.
+    assert loaded.dtype == pickle.loads(pickle.dumps(array, 2)).dtype
+    assert np.shape(loaded) == np.shape(array)
+    again = pickle.loads(pickle.dumps(loaded))
+    assert type(again) is type(array)
+    assert np.array_equal(again, array)
+
+
+@pytest.mark.usefixtures('_either_way')
+def test_names_of_numpy_1_are_known(tmp_path):
+    path = tmp_path / 'numpy1.pth'
+    torch.save({'x': np.arange(3.0), 'y': np.float32(2)}, path)
+    older = tmp_path / 'older.pth'
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(older, 'w') as target:
+        for record in source.namelist():
+            content = source.read(record)
+            target.writestr(record, content.replace(b'numpy._core', b'numpy.core'))
+    names = _globals_in(older)
+    assert 'numpy.core.multiarray scalar' in names
+    loaded = checkpoint.load(older)
+    assert loaded['x'].tolist() == [0, 1, 2]
+    assert loaded['y'] == 2
+
+
+@pytest.mark.usefixtures('_either_way')
+@pytest.mark.parametrize('old_format', [False, True], ids=['zip', 'old'])
+def test_tensors_of_all_types_and_arguments_load(tmp_path, old_format):
+    path = tmp_path / 'tensors.pth'
+    names = 'float64 float32 float16 bfloat16 int64 int32 uint8 bool complex64'
+    content = {
+        name: torch.ones(3, dtype=getattr(torch, name)) for name in names.split()
+    }
+    view = torch.arange(10)[2:8:2]
+    content |= {
+        'view': view,
+        'parameter': torch.nn.Parameter(torch.ones(2)),
+        'size': torch.Size([1, 2]),
+        'args': argparse.Namespace(lr=0.1, model='rapidnet_ti'),
+        'bytes': b'\x00\xff',
+        'set': {1, 2},
+    }
+    torch.save(content, path, _use_new_zipfile_serialization=not old_format)
+    loaded = checkpoint.load(path)
+    for name in names.split():
+        assert torch.equal(loaded[name], content[name])
+        assert loaded[name].dtype == content[name].dtype
+    assert loaded['view'].tolist() == [2, 4, 6]
+    assert isinstance(loaded['parameter'], torch.nn.Parameter)
+    assert loaded['size'] == (1, 2)
+    assert loaded['args'] == content['args']
+    assert loaded['bytes'] == b'\x00\xff'
+    assert loaded['set'] == {1, 2}
+
+
+def test_resume_continues_where_the_run_ended(tmp_path):
+    whole = mini.build_runner(tmp_path / 'whole', 4, name='whole')
+    whole.train()
+    resumed = _resume(tmp_path / 'resumed', tmp_path / 'whole/epoch_2.pth', 4)
+    assert (resumed.epoch, resumed.iter) == (4, 16)
+    losses = [
+        runner.message_hub.get_scalar('train/loss').data[0]
+        for runner in (resumed, whole)
+    ]
+    assert len(losses[0]) == 16
+    assert np.array_equal(*losses)
+    for ours, theirs in zip(
+        resumed.model.parameters(), whole.model.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    # What the resumed run writes is plain: stock tools load it without us.
+    names = _globals_in(tmp_path / 'resumed/epoch_4.pth')
+    assert 'mmengine.logging.history_buffer HistoryBuffer' in names
+    assert not [name for name in names if name.startswith('mmrapidnet')]
+
+
+HOSTILE_TEXTS = [
+    'open({0!r}, "w").close()\n',
+    'gpu_ids = [0]\nx = __import__("os").system("touch {0}")\n',
+    'x = [open({0!r}, "w") for _ in [0]]\n',
+    'x = f"{{open({0!r}, chr(119))}}"\n',
+    'class A:\n    open({0!r}, "w")\n',
+    'x = dict(a=1)["a"] if open({0!r}, "w") else 2\n',
+    '@(lambda f: open({0!r}, "w"))\ndef f(): ...\n',
+    'dict = lambda **k: open({0!r}, "w")\nx = dict(a=1)\n',
+    'from os import *\nsystem("touch {0}")\n',
+    "_base_ = ['{0}.py']\n",
+    "custom_imports = dict(imports=['hostile_module'])\n",
+    '(' * 5000,
+    'x = ' + '[' * 3000,
+    '\x00',
+]
+
+
+@pytest.mark.parametrize('text', HOSTILE_TEXTS)
+def test_resume_executes_no_config_text(tmp_path, trained, canary, monkeypatch, text):
+    (tmp_path / 'hostile_module.py').write_text(f'open({str(canary)!r}, "w")')
+    (tmp_path / 'canary.py').write_text(f'open({str(canary)!r}, "w")')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    stored = torch.load(trained / 'epoch_2.pth', weights_only=False)
+    code = text.replace('{0!r}', repr(str(canary))).replace('{0}', str(canary))
+    stored['meta'].update(config=code, cfg=code)
+    stored['message_hub']['runtime_info']['cfg'] = code
+    path = tmp_path / 'hostile.pth'
+    torch.save(stored, path)
+    runner = _resume(tmp_path, path)
+    assert runner.iter == 8
+    assert str(canary) not in runner.message_hub.get_info('cfg')
+
+
+def test_a_dict_whose_get_is_forged_is_made_inert_all_the_same(tmp_path, trained):
+    stored = torch.load(trained / 'epoch_2.pth', weights_only=False)
+    stored['meta']['config'] = 'raise SystemExit\n'
+    stored = collections.OrderedDict(stored)
+    stored.get = collections.Counter
+    path = tmp_path / 'forged.pth'
+    torch.save(stored, path)
+    loaded = checkpoint.load(path)
+    assert loaded.get('meta') == collections.Counter('meta')
+    assert loaded['meta']['config'] == ''
+
+
+def test_the_text_that_resume_reads_still_counts(tmp_path, trained):
+    stored = torch.load(trained / 'epoch_2.pth', weights_only=False)
+    stored['meta']['config'] = 'gpu_ids = [0, 1, 2]\n'
+    path = tmp_path / 'three.pth'
+    torch.save(stored, path)
+    with pytest.raises(RuntimeError, match='Number of GPUs used'):
+        _resume(tmp_path, path)
+
+
+def test_inert_text_is_the_same_config():
+    cfg = Config(
+        {
+            'model': {'type': 'A', 'depth': -1, 'init_cfg': None, 'on': True},
+            'steps': [8, 11],
+            'pipeline': [{'type': 'Resize', 'scale': (2048, 512)}, {'type': 'Pack'}],
+            'keys': {'a-b': 1, 'c': {'d.e': 2.5e-4}},
+            'words': {'quoted': 'a "b" \'c\' {{ fileBasename }} {{{'},
+            'custom_imports': {'imports': ['no_such_module']},
+        }
+    )
+    text = config_text.inert(cfg.pretty_text)
+    expected = cfg.to_dict()
+    expected.pop('custom_imports')
+    assert Config.fromstring(text, file_format='.py').to_dict() == expected
+    assert config_text.inert(text) == text
+
+
+@pytest.mark.parametrize('meta', [None, [1], 'text', {'cfg': 3, 'config': [b'x']}])
+def test_a_meta_of_any_kind_is_made_inert(tmp_path, meta):
+    path = tmp_path / 'odd.pth'
+    torch.save({'meta': meta, 'message_hub': meta, 'state_dict': {}}, path)
+    loaded = checkpoint.load(path)
+    expected = {'cfg': '', 'config': ''} if isinstance(meta, dict) else meta
+    assert loaded['meta'] == expected
+
+
+def test_an_inferencer_asks_for_the_config(tmp_path, trained, canary):
+    pytest.importorskip('mmdet')
+    from mmdet.apis import DetInferencer
+
+    stored = torch.load(trained / 'epoch_2.pth', weights_only=False)
+    stored['message_hub']['runtime_info']['cfg'] = f'open({str(canary)!r}, "w")'
+    path = tmp_path / 'hostile.pth'
+    torch.save(stored, path)
+    with pytest.raises(UserError, match='no config given: the one stored in a check'):
+        DetInferencer(weights=str(path), device='cpu')
