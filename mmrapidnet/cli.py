@@ -1,0 +1,83 @@
+"""What the command lines share: one line for a mistake, common arguments."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from mmengine.config import Config, DictAction
+
+from mmrapidnet.errors import UserError
+
+INTERRUPTED = 130
+
+
+def main_guard(main: Callable[[], None]) -> None:
+    """Run a command line, with one line instead of a traceback for a mistake.
+
+    A `UserError` ends the process with status 1, an interruption with 130.
+
+    Args:
+        main: The command, without arguments.
+    """
+    try:
+        main()
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that training and testing share in OpenMMLab's tools.
+
+    Args:
+        parser: The parser to add to.
+    """
+    parser.add_argument('--work-dir', help='the folder for logs and models')
+    parser.add_argument(
+        '--data-root',
+        help='the folder of the data set: moves every path of the data sets and '
+        'the evaluators there',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='settings to override, as key=value; lists as key="[a,b]" or key=a,b',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def load_run_config(args: argparse.Namespace) -> Config:
+    """Mend the stack, then read the config that training or testing was called with.
+
+    Args:
+        args: What a parser with `add_run_arguments` and ``config`` gave.
+
+    Returns:
+        The config.
+
+    Raises:
+        UserError: If there is no such config.
+    """
+    from mmrapidnet import compat
+    from mmrapidnet.engine.config import load_config
+
+    # mmengine reads it; torchrun sets it, older launchers pass the argument.
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    compat.apply()
+    cfg = load_config(args.config, args.cfg_options, args.data_root, args.work_dir)
+    cfg.launcher = args.launcher
+    return cfg
