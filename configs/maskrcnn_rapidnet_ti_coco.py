@@ -1,0 +1,8 @@
+# Stochastic depth as published: one rate a block (2 + 2 + 8 + 4).
+_base_ = 'maskrcnn_rapidnet_s_coco.py'
+
+model = dict(
+    backbone=dict(
+        arch='ti', drop_path_rate=[0.0] * 11 + [0.0067, 0.0133, 0.0133, 0.0133, 0.0200]
+    )
+)

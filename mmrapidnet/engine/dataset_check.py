@@ -1,0 +1,65 @@
+"""Check that the data sets a config names are there, before anything is built."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmrapidnet.engine.config import iter_datasets
+from mmrapidnet.errors import UserError
+
+_ELSEWHERE = 'give the folder with --data-root DIR; `make quickstart` needs no data set'
+
+
+def check_datasets(cfg: Config, dataloaders: list[str]) -> None:
+    """Raise unless every data set of some dataloaders is where the config says.
+
+    Args:
+        cfg: The config of a detector or a segmenter.
+        dataloaders: Names of the dataloaders that will be used.
+
+    Raises:
+        UserError: In one line, what is missing or damaged and how the data set is
+            laid out.
+    """
+    for name in dataloaders:
+        for dataset in iter_datasets(cfg.get(name)):
+            _check_dataset(dataset)
+
+
+def _check_dataset(dataset: dict[str, Any]) -> None:
+    root = Path(dataset.get('data_root') or '')
+    prefixes = dict(dataset.get('data_prefix') or {})
+    ann_file = dataset.get('ann_file')
+    wanted = [path for path in (ann_file, *prefixes.values()) if path]
+    for path in wanted:
+        if not (root / path).exists():
+            raise UserError(
+                f'no data set at {root or "."}: {root / path} is missing; expected '
+                f'there: {", ".join(wanted)}; {_ELSEWHERE}'
+            )
+    if ann_file and str(ann_file).endswith('.json'):
+        _check_coco_json(root / ann_file, dataset)
+
+
+def _check_coco_json(path: Path, dataset: dict[str, Any]) -> None:
+    try:
+        content = json.loads(path.read_text())
+        categories = [category['name'] for category in content['categories']]
+        _ = content['images'], content['annotations']
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f'{path} is not an annotation file in COCO JSON (images, annotations, '
+            f'categories): {type(error).__name__} {error}'.replace('\n', ' ')
+        ) from error
+    # mmdet drops the objects of classes it does not know without a word.
+    classes = (dataset.get('metainfo') or {}).get('classes')
+    unknown = sorted(set(classes or ()) - set(categories))
+    if unknown:
+        raise UserError(
+            f'{path} has no category {", ".join(unknown)}: its categories are '
+            f'{", ".join(categories)}; put these into `classes` of the config'
+        )

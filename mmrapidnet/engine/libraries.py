@@ -1,0 +1,43 @@
+"""The OpenMMLab library that a config belongs to."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from mmengine.config import Config
+
+from mmrapidnet.errors import UserError
+
+# Scope of a config: the package to install and our extra that brings it.
+_PACKAGES = {
+    'mmdet': ('mmdet', 'det'),
+    'mmseg': ('mmsegmentation', 'seg'),
+    'mmpretrain': ('mmpretrain', 'cls'),
+}
+
+
+def require_library(cfg: Config) -> str:
+    """Return the scope of a config once its library is known to be installed.
+
+    Args:
+        cfg: The config of a run.
+
+    Returns:
+        'mmdet', 'mmseg' or 'mmpretrain'.
+
+    Raises:
+        UserError: If the config has another scope or the library is absent.
+    """
+    scope = cfg.get('default_scope')
+    if scope not in _PACKAGES:
+        raise UserError(
+            f'default_scope of {cfg.filename} is {scope!r}: it must be one of '
+            f'{", ".join(_PACKAGES)}'
+        )
+    if find_spec(scope) is None:
+        package, extra = _PACKAGES[scope]
+        raise UserError(
+            f'{cfg.filename} needs {package}, which is not installed: '
+            f'pip install "mmrapidnet[{extra}]"'
+        )
+    return scope

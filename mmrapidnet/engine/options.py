@@ -1,0 +1,137 @@
+"""What the options of training and testing mean for a config, for both libraries."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmrapidnet.engine.config import iter_datasets
+from mmrapidnet.errors import UserError
+
+
+def enable_amp(cfg: Config) -> None:
+    """Train with automatic mixed precision (bfloat16 where there is no GPU).
+
+    Args:
+        cfg: The config, changed in place.
+
+    Raises:
+        UserError: If the config's optimizer wrapper is of a kind of its own.
+    """
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise UserError(
+            f"--amp needs optim_wrapper.type to be 'OptimWrapper', but it is '{kind}'"
+        )
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    """Scale the learning rate with the images a step over the config's base.
+
+    Args:
+        cfg: The config, changed in place.
+
+    Raises:
+        UserError: If the config does not say for which batch its rate was set.
+    """
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise UserError(
+            '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the '
+            'config: the number of images a step its learning rate was set for'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def start_backbone_from(cfg: Config, checkpoint: str) -> None:
+    """Start the backbone from the weights in a file.
+
+    Args:
+        cfg: The config, changed in place.
+        checkpoint: A file with the backbone's weights, bare or of a whole model.
+    """
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
+
+
+def save_predictions(cfg: Config, out: str) -> None:
+    """Keep the predictions on the test set.
+
+    Args:
+        cfg: The config, changed in place.
+        out: For detection a pickle file, for segmentation a folder of label maps.
+
+    Raises:
+        UserError: If a detector's ``out`` is not called ``.pkl``.
+    """
+    if cfg.default_scope == 'mmseg':
+        cfg.test_evaluator.update(output_dir=out, keep_results=True)
+        return
+    if not out.endswith(('.pkl', '.pickle')):
+        raise UserError(
+            f'--out {out}: the predictions of a detector go into a .pkl file'
+        )
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    evaluators = cfg.test_evaluator
+    if not isinstance(evaluators, (list, tuple)):
+        evaluators = [evaluators]
+    dump = dict(type='DumpDetResults', out_file_path=out)
+    cfg.test_evaluator = [*evaluators, dump]
+
+
+def draw_predictions(cfg: Config, folder: str) -> None:
+    """Draw predictions beside the ground truth while testing.
+
+    Args:
+        cfg: The config, changed in place.
+        folder: Where the pictures go.
+
+    Raises:
+        UserError: If the config has no hook that draws.
+    """
+    hook = cfg.default_hooks.get('visualization')
+    if hook is None:
+        raise UserError(
+            '--show-dir needs default_hooks.visualization in the config, such as '
+            "dict(type='DetVisualizationHook') or dict(type='SegVisualizationHook')"
+        )
+    hook.draw = True
+    if cfg.default_scope == 'mmseg':
+        # By default it draws one batch in fifty.
+        hook.interval = 1
+        cfg.visualizer.save_dir = folder
+    else:
+        # A relative folder would end up below the run's own.
+        hook.test_out_dir = str(Path(folder).absolute())
+
+
+def enable_tta(cfg: Config) -> None:
+    """Test with augmentation (scales and flips), where the library has it.
+
+    Args:
+        cfg: The config, changed in place.
+
+    Raises:
+        UserError: If the library or the config has none.
+    """
+    if cfg.default_scope == 'mmdet' and 'mask_head' in cfg.model.get('roi_head', {}):
+        raise UserError('--tta: mmdet has no test-time augmentation for masks')
+    if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+        raise UserError('--tta needs tta_model and tta_pipeline in the config')
+    for dataset in iter_datasets(cfg.test_dataloader):
+        dataset.pipeline = cfg.tta_pipeline
+    cfg.tta_model.module = deepcopy(cfg.model)
+    cfg.model = cfg.tta_model
+
+
+def resume_from(cfg: Config, checkpoint: str) -> None:
+    """Go on with an interrupted run.
+
+    Args:
+        cfg: The config, changed in place.
+        checkpoint: A checkpoint, or 'auto' for the newest in the work dir.
+    """
+    cfg.resume = True
+    cfg.load_from = None if checkpoint == 'auto' else checkpoint

@@ -1,0 +1,193 @@
+"""Reading configs, moving data sets, and what the options do."""
+
+import json
+
+import pytest
+from conftest import REPO
+from mmengine.config import Config, ConfigDict
+
+from mmrapidnet.engine import options
+from mmrapidnet.engine.config import iter_datasets, load_config, move_data_root
+from mmrapidnet.engine.dataset_check import check_datasets
+from mmrapidnet.engine.libraries import require_library
+from mmrapidnet.errors import UserError
+
+CONFIGS = REPO / 'configs'
+DET = str(CONFIGS / 'maskrcnn_rapidnet_s_coco.py')
+SEG = str(CONFIGS / 'semfpn_rapidnet_s_ade20k.py')
+
+
+def strings(node):
+    if isinstance(node, dict):
+        for value in node.values():
+            yield from strings(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from strings(value)
+    elif isinstance(node, str):
+        yield node
+
+
+@pytest.mark.parametrize('config', sorted(CONFIGS.glob('*.py')), ids=lambda p: p.stem)
+@pytest.mark.parametrize('new_root', ['/elsewhere/set', '/elsewhere/set/'])
+def test_data_root_moves_every_path(config, new_root):
+    before = load_config(str(config))
+    old = {d['data_root'].rstrip('/') for d in iter_datasets(before.test_dataloader)}
+    after = load_config(str(config), data_root=new_root)
+    texts = list(strings(after.to_dict()))
+    assert not [t for t in texts if t.rstrip('/') in old or t.startswith(tuple(old))]
+    moved = [t for t in texts if t.startswith('/elsewhere/set')]
+    unmoved = [t for t in strings(before.to_dict()) if t.startswith(tuple(old))]
+    assert len(moved) == len(unmoved)
+    for dataset in iter_datasets(after.train_dataloader):
+        assert dataset.data_root.rstrip('/') == '/elsewhere/set'
+    if after.default_scope == 'mmdet':
+        assert after.test_evaluator.ann_file.startswith('/elsewhere/set/annotations/')
+
+
+def test_data_root_moves_wrapped_sets():
+    leaf = dict(type='CocoDataset', data_root='data/a/', ann_file='data/a/x.json')
+    other = dict(type='CocoDataset', data_root='data/ab', ann_file='x.json')
+    wrapped = dict(
+        type='ConcatDataset', datasets=[dict(type='RepeatDataset', dataset=leaf), other]
+    )
+    cfg = Config(dict(train_dataloader=dict(dataset=wrapped), name='data/abc'))
+    move_data_root(cfg, 'new')
+    first, second = iter_datasets(cfg.train_dataloader)
+    assert (first.data_root, first.ann_file) == ('new/', 'new/x.json')
+    assert (second.data_root, second.ann_file) == ('new', 'x.json')
+    assert cfg.name == 'data/abc'
+
+
+def test_data_root_without_one():
+    cfg = Config(dict(train_dataloader=dict(dataset=dict(type='X'))))
+    with pytest.raises(UserError, match='--data-root there: the data sets of this con'):
+        move_data_root(cfg, 'there')
+
+
+def test_work_dir_and_options():
+    cfg = load_config(
+        DET, {'model.backbone.arch': 'ti', 'optim_wrapper.optimizer.lr': 1}
+    )
+    assert cfg.work_dir == 'work_dirs/maskrcnn_rapidnet_s_coco'
+    assert (cfg.model.backbone.arch, cfg.optim_wrapper.optimizer.lr) == ('ti', 1)
+    assert load_config(DET, work_dir='there').work_dir == 'there'
+
+
+def test_missing_or_broken_config(tmp_path):
+    with pytest.raises(UserError, match='there is no config nowhere.py: give the path'):
+        load_config('nowhere.py')
+    (tmp_path / 'broken.py').write_text('model = dict(')
+    with pytest.raises(UserError, match='broken.py is not valid Python'):
+        load_config(str(tmp_path / 'broken.py'))
+
+
+def test_amp():
+    cfg = load_config(DET)
+    options.enable_amp(cfg)
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.optim_wrapper.loss_scale == 'dynamic'
+    cfg.optim_wrapper.type = 'ApexOptimWrapper'
+    with pytest.raises(UserError, match="--amp needs .* but it is 'ApexOptimWrapper'"):
+        options.enable_amp(cfg)
+
+
+def test_auto_scale_lr():
+    cfg = load_config(SEG)
+    options.enable_auto_scale_lr(cfg)
+    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=32)
+    cfg.auto_scale_lr = dict(enable=False)
+    with pytest.raises(UserError, match='--auto-scale-lr needs auto_scale_lr'):
+        options.enable_auto_scale_lr(cfg)
+
+
+def test_resume_and_pretrained():
+    cfg = load_config(DET)
+    options.resume_from(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (True, None)
+    options.resume_from(cfg, 'x.pth')
+    assert (cfg.resume, cfg.load_from) == (True, 'x.pth')
+    options.start_backbone_from(cfg, 'w.pth')
+    assert cfg.model.backbone.init_cfg == dict(type='Pretrained', checkpoint='w.pth')
+
+
+def test_predictions_are_kept(tmp_path):
+    det, seg = load_config(DET), load_config(SEG)
+    with pytest.raises(UserError, match=r'--out there: .* go into a \.pkl file'):
+        options.save_predictions(det, 'there')
+    options.save_predictions(det, str(tmp_path / 'new' / 'p.pkl'))
+    assert [m.type for m in det.test_evaluator] == ['CocoMetric', 'DumpDetResults']
+    options.save_predictions(seg, 'there')
+    assert seg.test_evaluator.output_dir == 'there'
+    assert seg.test_evaluator.keep_results
+
+
+def test_drawing_needs_a_hook():
+    cfg = load_config(SEG)
+    options.draw_predictions(cfg, 'there')
+    assert cfg.visualizer.save_dir == 'there'
+    assert cfg.default_hooks.visualization.draw
+    cfg.default_hooks.pop('visualization')
+    with pytest.raises(UserError, match='--show-dir needs default_hooks.visualization'):
+        options.draw_predictions(cfg, 'there')
+
+
+def test_tta():
+    with pytest.raises(
+        UserError, match='mmdet has no test-time augmentation for masks'
+    ):
+        options.enable_tta(load_config(DET))
+    cfg = load_config(SEG)
+    options.enable_tta(cfg)
+    assert cfg.model.type == 'SegTTAModel'
+    assert cfg.model.module.type == 'EncoderDecoder'
+    assert cfg.test_dataloader.dataset.pipeline[1].type == 'TestTimeAug'
+    bare = load_config(SEG)
+    bare.pop('tta_model')
+    with pytest.raises(UserError, match='--tta needs tta_model and tta_pipeline'):
+        options.enable_tta(bare)
+
+
+def test_unknown_scope(monkeypatch):
+    cfg = load_config(DET)
+    assert require_library(cfg) == 'mmdet'
+    monkeypatch.setattr('mmrapidnet.engine.libraries.find_spec', lambda name: None)
+    with pytest.raises(
+        UserError, match=r'needs mmdet, .* pip install "mmrapidnet\[det'
+    ):
+        require_library(cfg)
+    cfg.default_scope = 'mmocr'
+    with pytest.raises(UserError, match="is 'mmocr': it must be one of mmdet, mmseg"):
+        require_library(cfg)
+
+
+def dataloader(root, **kwargs):
+    dataset = dict(data_root=str(root), ann_file='a.json', data_prefix=dict(img='img/'))
+    return Config(dict(test_dataloader=dict(dataset=ConfigDict(dataset, **kwargs))))
+
+
+def test_dataset_check(tmp_path):
+    cfg = dataloader(tmp_path, metainfo=dict(classes=('cat', 'dog')))
+    missing = (
+        r'no data set at .*: .*a.json is missing; expected there: a.json, img/; give '
+        r'the folder with --data-root DIR; `make quickstart` needs no data set'
+    )
+    with pytest.raises(UserError, match=missing):
+        check_datasets(cfg, ['test_dataloader'])
+    annotations = tmp_path / 'a.json'
+    annotations.write_text('{"images": [')
+    with pytest.raises(UserError, match='img is missing'):
+        check_datasets(cfg, ['test_dataloader'])
+    (tmp_path / 'img').mkdir()
+    for text in ('{"images": [', '[]', '{"images": []}', '\x00\x01'):
+        annotations.write_text(text)
+        with pytest.raises(UserError, match='a.json is not an annotation file in COCO'):
+            check_datasets(cfg, ['test_dataloader'])
+    categories = [dict(id=1, name='cat'), dict(id=2, name='bird')]
+    content = dict(images=[], annotations=[], categories=categories)
+    annotations.write_text(json.dumps(content))
+    with pytest.raises(
+        UserError, match='no category dog: its categories are cat, bird'
+    ):
+        check_datasets(cfg, ['test_dataloader'])
+    check_datasets(dataloader(tmp_path), ['test_dataloader'])

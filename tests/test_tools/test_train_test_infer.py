@@ -1,0 +1,321 @@
+"""The command lines, as a user types them, on a small Shapes data set."""
+
+import json
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPO, assert_one_line_error, run_command, run_tool
+
+from mmrapidnet.compat.checkpoint import load
+
+DET = 'configs/maskrcnn_rapidnet_ti_shapes.py'
+SEG = 'configs/semfpn_rapidnet_ti_shapes.py'
+SHORT = (
+    'train_cfg.max_iters=4',
+    'train_cfg.val_interval=2',
+    'default_hooks.checkpoint.interval=2',
+    'default_hooks.logger.interval=1',
+    'train_dataloader.batch_size=2',
+    *(
+        f'{name}_dataloader.{key}'
+        for name in ('train', 'val', 'test')
+        for key in ('num_workers=0', 'persistent_workers=False')
+    ),
+)
+
+
+def train(config, root, work_dir, *arguments, options=(), **kwargs):
+    done = run_tool(
+        'train.py',
+        *(config, '--data-root', root, '--work-dir', work_dir, *arguments),
+        *('--cfg-options', *SHORT, *options),
+        **kwargs,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def evaluate(config, checkpoint, root, work_dir, *arguments, options=()):
+    done = run_tool(
+        'test.py',
+        *(config, checkpoint, '--data-root', root, '--work-dir', work_dir),
+        *(*arguments, '--cfg-options', *SHORT, *options),
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return json.loads((Path(work_dir) / 'metrics.json').read_text())
+
+
+def logged_iterations(stdout: str) -> list[int]:
+    return [int(n) for n in re.findall(r'Iter\(train\)\s*\[\s*(\d+)/4\]', stdout)]
+
+
+@pytest.fixture(scope='session')
+def detector(shapes_root, tmp_path_factory):
+    """The work dir of a trained detector and what its training printed."""
+    work_dir = tmp_path_factory.mktemp('runs') / 'detector'
+    return work_dir, train(DET, shapes_root / 'coco', work_dir)
+
+
+@pytest.fixture(scope='session')
+def segmenter(shapes_root, detector, tmp_path_factory):
+    """The same of a segmenter that starts from the detector's backbone."""
+    work_dir = tmp_path_factory.mktemp('runs') / 'segmenter'
+    weights = detector[0] / 'iter_4.pth'
+    done = train(SEG, shapes_root / 'ade', work_dir, '--pretrained', weights)
+    return work_dir, done
+
+
+def test_training_a_detector(detector):
+    work_dir, done = detector
+    assert logged_iterations(done.stdout) == [1, 2, 3, 4]
+    assert 'the backbone starts from random weights' in done.stdout
+    assert (work_dir / 'last_checkpoint').read_text().endswith('iter_4.pth')
+    record = json.loads((work_dir / 'metrics.json').read_text())
+    assert record['iter'] == 4
+    assert set(record['metrics']) >= {'coco/bbox_mAP', 'coco/segm_mAP'}
+    for name, value in record['metrics'].items():
+        assert re.search(rf'{name} +│ +{value:.4f}', done.stdout), name
+
+
+def test_training_a_segmenter_from_the_detectors_backbone(segmenter, detector):
+    work_dir, done = segmenter
+    assert re.search(
+        r'RapidNet: matched 507 of 507 tensors with \S+iter_4.pth; dropped \d+ others '
+        r'of the file: neck\.',
+        done.stdout,
+    )
+    assert 'starts from random weights' not in done.stdout
+    record = json.loads((work_dir / 'metrics.json').read_text())
+    assert set(record['metrics']) == {'aAcc', 'mIoU', 'mAcc'}
+
+
+@pytest.mark.parametrize('kind', ['detector', 'segmenter'])
+def test_the_same_command_gives_the_same_weights(kind, request, shapes_root, tmp_path):
+    work_dir, _ = request.getfixturevalue(kind)
+    if kind == 'detector':
+        train(DET, shapes_root / 'coco', tmp_path)
+    else:
+        weights = request.getfixturevalue('detector')[0] / 'iter_4.pth'
+        train(SEG, shapes_root / 'ade', tmp_path, '--pretrained', weights)
+    first = load(work_dir / 'iter_4.pth')['state_dict']
+    second = load(tmp_path / 'iter_4.pth')['state_dict']
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_testing_a_detector(detector, shapes_root, tmp_path):
+    work_dir, _ = detector
+    record = evaluate(
+        DET,
+        work_dir / 'iter_4.pth',
+        shapes_root / 'coco',
+        tmp_path / 'test',
+        *('--out', tmp_path / 'out' / 'predictions.pkl'),
+        *('--show-dir', tmp_path / 'drawn'),
+    )
+    trained = json.loads((work_dir / 'metrics.json').read_text())
+    assert record['metrics'] == trained['metrics']
+    assert record['seconds_per_image'] > 0
+    assert record['checkpoint'].endswith('iter_4.pth')
+    with (tmp_path / 'out' / 'predictions.pkl').open('rb') as file:
+        predictions = pickle.load(file)
+    assert len(predictions) == 6
+    assert predictions[0]['pred_instances']['bboxes'].shape[1] == 4
+    assert len(list((tmp_path / 'drawn').glob('*.jpg'))) == 6
+
+
+def test_testing_a_segmenter(segmenter, shapes_root, tmp_path):
+    work_dir, _ = segmenter
+    record = evaluate(
+        SEG,
+        work_dir / 'iter_4.pth',
+        shapes_root / 'ade',
+        tmp_path / 'test',
+        *('--out', tmp_path / 'maps', '--show-dir', tmp_path / 'drawn'),
+    )
+    trained = json.loads((work_dir / 'metrics.json').read_text())
+    assert record['metrics'] == trained['metrics']
+    assert len(list((tmp_path / 'maps').glob('*.png'))) == 6
+    assert len(list((tmp_path / 'drawn').rglob('*.png'))) == 6
+
+
+def test_test_time_augmentation(segmenter, shapes_root, tmp_path):
+    work_dir, _ = segmenter
+    checkpoint = work_dir / 'iter_4.pth'
+    root = shapes_root / 'ade'
+    record = evaluate(
+        SEG,
+        checkpoint,
+        root,
+        tmp_path,
+        '--tta',
+        options=('test_dataloader.batch_size=1', 'img_ratios=[1.0]'),
+    )
+    plain = json.loads((work_dir / 'metrics.json').read_text())
+    assert set(record['metrics']) == set(plain['metrics'])
+    assert record['metrics'] != plain['metrics']
+    done = run_tool('test.py', DET, checkpoint, '--data-root', root, '--tta')
+    assert_one_line_error(done, 'mmdet has no test-time augmentation for masks')
+
+
+def test_resuming(detector, shapes_root, tmp_path):
+    """From the middle, by path and by itself, to the weights of the whole run."""
+    work_dir, _ = detector
+    root = shapes_root / 'coco'
+    done = train(DET, root, tmp_path / 'a', '--resume', work_dir / 'iter_2.pth')
+    assert logged_iterations(done.stdout) == [3, 4]
+    whole = load(work_dir / 'iter_4.pth')
+    again = load(tmp_path / 'a' / 'iter_4.pth')
+    assert again['meta']['iter'] == whole['meta']['iter'] == 4
+    assert set(again['state_dict']) == set(whole['state_dict'])
+    done = train(
+        DET, root, tmp_path / 'a', '--resume', options=('train_cfg.max_iters=6',)
+    )
+    assert [int(n) for n in re.findall(r'Iter\(train\) *\[(\d)/6\]', done.stdout)] == [
+        5,
+        6,
+    ]
+
+
+@pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_leaves_its_last_checkpoint(shapes_root, tmp_path, stop):
+    options = [o for o in SHORT if 'max_iters' not in o and 'val_interval' not in o]
+    process = subprocess.Popen(
+        [
+            *(sys.executable, 'tools/train.py', DET, '--work-dir', tmp_path),
+            *('--data-root', shapes_root / 'coco', '--cfg-options', *options),
+        ],
+        cwd=REPO,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    pointer = tmp_path / 'last_checkpoint'
+    deadline = time.monotonic() + 300
+    while not pointer.exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    process.send_signal(stop)
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode not in (0, None)
+    assert 'Traceback' not in stderr
+    checkpoint = load(pointer.read_text())
+    assert checkpoint['meta']['iter'] >= 2
+    assert 'optimizer' in checkpoint
+
+
+@pytest.mark.parametrize('kind', ['detector', 'segmenter'])
+def test_inference(kind, request, shapes_root, tmp_path):
+    work_dir, _ = request.getfixturevalue(kind)
+    folder = shapes_root / 'coco' / 'val2017'
+    images = sorted(folder.glob('*.jpg'))
+    done = run_tool(
+        'infer.py',
+        *(folder, images[0]),
+        *('--config', DET if kind == 'detector' else SEG),
+        *('--checkpoint', work_dir / 'iter_4.pth', '--out', tmp_path / 'out'),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f'7 pictures written to {tmp_path / "out"}/vis' in done.stdout
+    drawn = {path.name for path in (tmp_path / 'out' / 'vis').iterdir()}
+    assert drawn == {path.name for path in images}
+
+
+def test_inference_on_bad_input(detector, segmenter, shapes_root, tmp_path):
+    arguments = ('--config', DET, '--out', tmp_path, '--checkpoint')
+    good, other = detector[0] / 'iter_4.pth', segmenter[0] / 'iter_4.pth'
+    text = tmp_path / 'text.jpg'
+    text.write_text('no image')
+    (tmp_path / 'empty').mkdir()
+    for image, checkpoint, message in (
+        ('nowhere.jpg', good, 'there is no image or folder nowhere.jpg'),
+        (text, good, 'text.jpg is not an image that can be read'),
+        (tmp_path / 'empty', good, 'empty holds no image'),
+        (shapes_root / 'coco' / 'val2017', other, 'does not fit MaskRCNN; missing'),
+    ):
+        done = run_tool('infer.py', image, *arguments, checkpoint)
+        assert_one_line_error(done, message)
+
+
+def test_two_processes(shapes_root, tmp_path):
+    """torchrun on the CPU, with SyncBN in the config; one process tests it alike."""
+    work_dir = tmp_path / 'run'
+    root = shapes_root / 'ade'
+    common = ('--data-root', root, '--cfg-options', *SHORT)
+    sync = ('model.backbone.norm_cfg.type=SyncBN',)
+    port = {'PORT': '29611', 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1'}
+    done = run_command(
+        *(REPO / 'tools' / 'dist_train.sh', SEG, '2', '--work-dir', work_dir),
+        *(*common, *sync),
+        **port,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert logged_iterations(done.stdout) == [1, 2, 3, 4]
+    done = run_command(
+        *(REPO / 'tools' / 'dist_test.sh', SEG, work_dir / 'iter_4.pth', '2'),
+        *('--work-dir', tmp_path / 'two', *common, *sync),
+        **port,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    two = json.loads((tmp_path / 'two' / 'metrics.json').read_text())
+    one = evaluate(SEG, work_dir / 'iter_4.pth', root, tmp_path / 'one')
+    assert two['metrics'] == one['metrics']
+
+
+@pytest.mark.parametrize(('config', 'layout'), [(DET, 'coco'), (SEG, 'ade')])
+def test_mixed_precision_on_the_cpu(config, layout, shapes_root, tmp_path):
+    done = train(config, shapes_root / layout, tmp_path, '--amp')
+    losses = [float(x) for x in re.findall(r'\bloss: ([\d.]+)', done.stdout)]
+    assert len(losses) == 4
+    assert all(np.isfinite(losses))
+    weights = load(tmp_path / 'iter_4.pth')['state_dict']
+    assert all(w.dtype != torch.bfloat16 for w in weights.values())
+
+
+def test_learning_rate_follows_the_batch(shapes_root, tmp_path):
+    done = train(
+        SEG,
+        shapes_root / 'ade',
+        tmp_path,
+        '--auto-scale-lr',
+        options=('auto_scale_lr.base_batch_size=16', 'train_cfg.max_iters=1'),
+    )
+    # Two images a step instead of sixteen.
+    assert 'Scaling the original LR by 0.125' in done.stdout
+
+
+def stock(library: str, script: str) -> Path:
+    package = __import__(library)
+    return Path(package.__file__).parent / '.mim' / 'tools' / script
+
+
+@pytest.mark.parametrize(
+    ('library', 'config', 'layout', 'metric'),
+    [('mmdet', DET, 'coco', 'coco/segm_mAP'), ('mmseg', SEG, 'ade', 'mIoU')],
+)
+def test_stock_scripts(library, config, layout, metric, shapes_root, tmp_path):
+    """The libraries' own scripts, with nothing of ours but the config's names."""
+    roots = [
+        f'{name}_dataloader.dataset.data_root={shapes_root / layout}/'
+        for name in ('train', 'val', 'test')
+    ]
+    if library == 'mmdet':
+        annotations = shapes_root / 'coco' / 'annotations' / 'instances_val2017.json'
+        roots += [f'{n}_evaluator.ann_file={annotations}' for n in ('val', 'test')]
+    options = ('--work-dir', tmp_path, '--cfg-options', *SHORT, *roots)
+    done = run_command(sys.executable, stock(library, 'train.py'), config, *options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert logged_iterations(done.stdout + done.stderr) == [1, 2, 3, 4]
+    checkpoint = tmp_path / 'iter_4.pth'
+    done = run_command(
+        sys.executable, stock(library, 'test.py'), config, checkpoint, *options
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f'{metric}: ' in done.stdout + done.stderr

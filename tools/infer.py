@@ -1,0 +1,36 @@
+"""Draw the predictions of a detector or a segmenter on images."""
+
+import argparse
+
+from mmrapidnet import compat
+from mmrapidnet.cli import main_guard
+from mmrapidnet.engine import config, infer
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'inputs', nargs='+', metavar='IMAGE_OR_FOLDER', help='what to look at'
+    )
+    parser.add_argument('--config', required=True, help='config file')
+    parser.add_argument('--checkpoint', required=True, help='checkpoint file')
+    parser.add_argument('--out', required=True, help='folder for the pictures')
+    parser.add_argument('--device', help='such as cpu or cuda:0')
+    parser.add_argument(
+        '--score-thr', type=float, default=0.3, help='least score of a detection'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    compat.apply()
+    cfg = config.load_config(args.config)
+    images = infer.infer(
+        cfg, args.checkpoint, args.inputs, args.out, args.device, args.score_thr
+    )
+    print(f'{len(images)} pictures written to {args.out}/vis')
+
+
+if __name__ == '__main__':
+    main_guard(main)

@@ -1,0 +1,39 @@
+"""Test a checkpoint with the metrics of its config (mAP, mIoU, top-1)."""
+
+import argparse
+
+from mmrapidnet.cli import add_run_arguments, load_run_config, main_guard
+from mmrapidnet.engine import options, test
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    add_run_arguments(parser)
+    parser.add_argument(
+        '--out',
+        help='keep the predictions: a .pkl file for detection, a folder for '
+        'segmentation',
+    )
+    parser.add_argument('--show-dir', help='a folder for pictures of predictions')
+    parser.add_argument(
+        '--tta', action='store_true', help='test-time augmentation (segmentation)'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_run_config(args)
+    if args.out:
+        options.save_predictions(cfg, args.out)
+    if args.show_dir:
+        options.draw_predictions(cfg, args.show_dir)
+    if args.tta:
+        options.enable_tta(cfg)
+    test.test(cfg, args.checkpoint)
+
+
+if __name__ == '__main__':
+    main_guard(main)

@@ -1,0 +1,47 @@
+"""Train a detector, a segmenter or a classifier from a config."""
+
+import argparse
+
+from mmrapidnet.cli import add_run_arguments, load_run_config, main_guard
+from mmrapidnet.engine import options, train
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    add_run_arguments(parser)
+    parser.add_argument(
+        '--pretrained', help='a file to take the weights of the backbone from'
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='resume from a checkpoint, or without a path from the newest one in '
+        'the work dir',
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the images a step',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_run_config(args)
+    if args.pretrained:
+        options.start_backbone_from(cfg, args.pretrained)
+    if args.amp:
+        options.enable_amp(cfg)
+    if args.auto_scale_lr:
+        options.enable_auto_scale_lr(cfg)
+    if args.resume:
+        options.resume_from(cfg, args.resume)
+    train.train(cfg)
+
+
+if __name__ == '__main__':
+    main_guard(main)
