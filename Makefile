@@ -1,0 +1,44 @@
+# Every target makes the environment in $(VENV) first; a second time that takes no time.
+VENV ?= .venv
+PYTHON ?= python3
+
+RUN := $(VENV)/bin/python
+# OpenMMLab's and pip's own switches (MMCV_FIND_LINKS, PIP_FIND_LINKS) pass through.
+NO_PYTHON = error: $(PYTHON) missing: install it with "apt-get install python3-venv"
+SETUP = $(PYTHON) tools/setup_env.py --venv $(VENV)
+
+.NOTPARALLEL:
+.PHONY: help quickstart test test-all lint format setup setup-tests python clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+quickstart: setup  ## train and test two small models, print a table, draw pictures
+	@$(RUN) tools/quickstart.py
+
+test: lint  ## lint, then run all tests but the slow ones
+	@$(RUN) -m pytest -m "not slow"
+
+test-all: lint  ## lint, then run all tests
+	@$(RUN) -m pytest
+
+lint: setup-tests  ## check style and formatting
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+
+format: setup-tests  ## mend style and formatting where ruff can
+	@$(RUN) -m ruff check --fix .
+	@$(RUN) -m ruff format .
+
+setup: python  ## make the environment
+	@$(SETUP)
+
+setup-tests: python
+	@$(SETUP) --extras tests
+
+python:
+	@command -v $(PYTHON) >/dev/null || { echo '$(NO_PYTHON)' >&2; exit 1; }
+
+clean:  ## remove what builds and tests leave; the environment and work_dirs stay
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	find mmrapidnet configs tools tests -name __pycache__ -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""What runs and models look like: curves, contact sheets, counts."""

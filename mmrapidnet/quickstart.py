@@ -1,0 +1,209 @@
+"""The main job on an embedded data set: train, test and draw, in twenty minutes.
+
+Every step is a command that the user can type as well; it is printed before it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mmrapidnet.analysis.contact_sheet import draw_contact_sheet
+from mmrapidnet.analysis.curves import draw_curves
+from mmrapidnet.data import write_shapes
+from mmrapidnet.errors import UserError
+
+# What mmengine's logger says of a training or testing iteration.
+_PROGRESS = re.compile(
+    r'Iter\((?P<mode>\w+)\)\s*\[\s*(?P<step>\d+)/(?P<total>\d+)\]'
+    r'(?:.*?eta: (?P<eta>[\d:, day]+?)\s\s)?(?:.*?\bloss: (?P<loss>[\d.]+))?'
+)
+DRAWN = 8
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model to train and test.
+
+    Attributes:
+        name: Folder of the run.
+        title: What it is called in the output.
+        config: The config's name in ``configs/``.
+        data: Folder of the data set below the root.
+        metrics: Label in the table to name of the metric, and what to divide by.
+        start_from: The job whose backbone this one starts from, if any.
+    """
+
+    name: str
+    title: str
+    config: str
+    data: str
+    metrics: dict[str, tuple[str, float]]
+    start_from: str | None = None
+
+
+JOBS = (
+    Job(
+        name='maskrcnn',
+        title='Mask R-CNN',
+        config='maskrcnn_rapidnet_ti_shapes.py',
+        data='coco',
+        metrics={
+            'mask mAP': ('coco/segm_mAP', 1.0),
+            'box mAP': ('coco/bbox_mAP', 1.0),
+        },
+    ),
+    Job(
+        name='semfpn',
+        title='Semantic FPN',
+        config='semfpn_rapidnet_ti_shapes.py',
+        data='ade',
+        metrics={'mIoU': ('mIoU', 100.0)},
+        start_from='maskrcnn',
+    ),
+)
+
+
+def quickstart(repo: Path, data_root: Path, out_dir: Path) -> None:
+    """Write Shapes, train both models on it, test them, draw what they see.
+
+    Args:
+        repo: The repository, with ``configs/`` and ``tools/``.
+        data_root: Where Shapes goes; kept if it is there.
+        out_dir: Where runs and pictures go; an earlier quickstart there is replaced.
+
+    Raises:
+        UserError: If a step fails, naming its log.
+    """
+    _say(f'[1/4] Shapes, a data set drawn on the spot, into {_shown(data_root)}')
+    write_shapes(data_root, progress=True)
+    shutil.rmtree(out_dir, ignore_errors=True)
+    out_dir.mkdir(parents=True)
+
+    steps = _Steps(repo, data_root, out_dir)
+    table = Table(
+        *('model', 'metric', 'value', 'minutes', 'seconds per image'),
+        title='RapidNet-Ti on the held-out images of Shapes',
+    )
+    for number, job in enumerate(JOBS, start=2):
+        _say(f'[{number}/4] {job.title}')
+        start = time.monotonic()
+        steps.train(job)
+        minutes = (time.monotonic() - start) / 60
+        record = steps.test(job)
+        for label, (metric, unit) in job.metrics.items():
+            value = record['metrics'][metric] / unit
+            seconds = record['seconds_per_image']
+            row = (f'{value:.3f}', f'{minutes:.1f}', f'{seconds:.3f}')
+            table.add_row(job.title, label, *row)
+    _say(f'[4/4] pictures, into {_shown(out_dir)}')
+    for job in JOBS:
+        steps.draw(job)
+    Console().print(table)
+    _say(
+        'predictions beside the ground truth: '
+        + ', '.join(_shown(path) for path in sorted(out_dir.glob('predictions_*.png')))
+    )
+    _say('curves: ' + ', '.join(map(_shown, sorted(out_dir.glob('curves_*.png')))))
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The steps of a job, each a run of one of the tools."""
+
+    repo: Path
+    data_root: Path
+    out_dir: Path
+
+    def train(self, job: Job) -> None:
+        options = []
+        if job.start_from:
+            options = ['--pretrained', self.last_checkpoint(job.start_from)]
+        self.run_tool('train.py', job, job.name, *options)
+
+    def test(self, job: Job) -> dict:
+        run = f'{job.name}_test'
+        self.run_tool('test.py', job, run, self.last_checkpoint(job.name))
+        return json.loads((self.out_dir / run / 'metrics.json').read_text())
+
+    def draw(self, job: Job) -> None:
+        run = f'{job.name}_pictures'
+        drawn = self.out_dir / run / 'drawn'
+        options = ['--show-dir', drawn]
+        options += ['--cfg-options', f'test_dataloader.dataset.indices={DRAWN}']
+        self.run_tool('test.py', job, run, self.last_checkpoint(job.name), *options)
+        pictures = sorted([*drawn.rglob('*.jpg'), *drawn.rglob('*.png')])
+        draw_contact_sheet(pictures, self.out_dir / f'predictions_{job.name}.png')
+        draw_curves(
+            self.out_dir / job.name,
+            [metric for metric, _ in job.metrics.values()],
+            self.out_dir / f'curves_{job.name}.png',
+            f'{job.title}, RapidNet-Ti, on Shapes',
+        )
+
+    def last_checkpoint(self, run: str) -> Path:
+        """The newest checkpoint of a run, as mmengine notes it."""
+        return Path((self.out_dir / run / 'last_checkpoint').read_text().strip())
+
+    def run_tool(self, tool: str, job: Job, run: str, *arguments: str | Path) -> None:
+        """Run a script of tools/, its log in a file and its progress in sight."""
+        command = [
+            Path(sys.executable),
+            *(self.repo / 'tools' / tool, self.repo / 'configs' / job.config),
+            *('--data-root', self.data_root / job.data),
+            *('--work-dir', self.out_dir / run, *arguments),
+        ]
+        command = [_shown(part) for part in command]
+        _say('  $ ' + shlex.join(command))
+        log = self.out_dir / f'{run}.log'
+        with (
+            log.open('w') as file,
+            subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            ) as process,
+        ):
+            for line in process.stdout:
+                file.write(line)
+                match = match_progress(line)
+                if match:
+                    _say('    ' + describe_progress(match))
+        if process.returncode:
+            last = next((s for s in reversed(log.read_text().splitlines()) if s), '')
+            raise UserError(f'{tool} {job.config} failed: {last} (see {_shown(log)})')
+
+
+def _say(words: str) -> None:
+    print(words, flush=True)
+
+
+def match_progress(line: str) -> re.Match | None:
+    """Find where a run is in a line of its log, if that line says so."""
+    return _PROGRESS.search(line)
+
+
+def describe_progress(match: re.Match) -> str:
+    """Say in a few words where a run is."""
+    words = f'{match["mode"]:5} {int(match["step"]):5d}/{match["total"]}'
+    if match['loss']:
+        words += f'  loss {match["loss"]}'
+    if match['eta']:
+        words += f'  time left {match["eta"]}'
+    return words
+
+
+def _shown(part: str | Path) -> str:
+    """A path relative to where the user stands, if it lies below."""
+    here = Path.cwd()
+    if isinstance(part, Path) and part.is_relative_to(here):
+        part = part.relative_to(here)
+    return str(part)
