@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import REPO
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
@@ -191,3 +192,12 @@ def test_leaves_are_short():
     for name in RECIPES:
         lines = (REPO / 'configs' / name).read_text().splitlines()
         assert len(lines) <= 16, name
+
+
+def test_model_index_names_every_recipe():
+    index = yaml.safe_load((REPO / 'model-index.yml').read_text())
+    listed = [model['Config'] for model in index['Models']]
+    assert sorted(listed) == [f'configs/{name}' for name in RECIPES]
+    assert [model['Name'] + '.py' for model in index['Models']] == [
+        path.removeprefix('configs/') for path in listed
+    ]

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.fileio import get_local_path
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from mmrapidnet.errors import UserError
@@ -72,10 +73,25 @@ def read_state_dict(checkpoint: str) -> dict[str, Tensor]:
     Raises:
         UserError: If the file is not there, damaged, or not a state dict.
     """
+    return get_state_dict(read_checkpoint(checkpoint), checkpoint)
+
+
+def read_checkpoint(checkpoint: str) -> dict[str, Any]:
+    """Read a checkpoint, without running anything it may hold.
+
+    Args:
+        checkpoint: Path or URL.
+
+    Returns:
+        Its content.
+
+    Raises:
+        UserError: If the file is not there, damaged, or not a checkpoint.
+    """
     from mmrapidnet.compat.checkpoint import load
 
     with get_local_path(checkpoint) as path:
-        return get_state_dict(load(path), checkpoint)
+        return load(path)
 
 
 def get_state_dict(content: dict[str, Any], checkpoint: str) -> dict[str, Tensor]:
@@ -103,6 +119,24 @@ def get_state_dict(content: dict[str, Any], checkpoint: str) -> dict[str, Tensor
             f"'state_dict', but found {shorten(map(str, content)) or 'nothing'}"
         )
     return state
+
+
+def check_fits(model: nn.Module, content: dict[str, Any], checkpoint: str) -> None:
+    """Raise unless a checkpoint fills a whole model.
+
+    mmengine loads what fits and only logs what does not.
+
+    Args:
+        model: The model, also inside a data-parallel wrapper.
+        content: The content of the file.
+        checkpoint: The file's name, for the message.
+
+    Raises:
+        UserError: Naming the first few tensors that are missing or do not fit.
+    """
+    model = model.module if is_model_wrapper(model) else model
+    state = get_state_dict(content, checkpoint)
+    check_account(state, model.state_dict(), '', type(model).__name__, checkpoint)
 
 
 def check_account(

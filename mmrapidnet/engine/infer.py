@@ -8,8 +8,7 @@ from pathlib import Path
 import cv2
 from mmengine.config import Config
 
-from mmrapidnet.checkpoints.pretrained import check_account, get_state_dict
-from mmrapidnet.compat.checkpoint import load
+from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
 from mmrapidnet.engine.libraries import require_library
 from mmrapidnet.errors import UserError
 
@@ -42,7 +41,7 @@ def infer(
     """
     scope = require_library(cfg)
     images = find_images(inputs)
-    content = load(checkpoint)
+    content = read_checkpoint(checkpoint)
     if scope == 'mmdet':
         from mmdet.apis import DetInferencer
 
@@ -63,14 +62,7 @@ def infer(
         options = {}
     else:
         raise UserError(f'{cfg.filename}: there is nothing to draw for a classifier')
-    model = inferencer.model
-    check_account(
-        get_state_dict(content, checkpoint),
-        model.state_dict(),
-        '',
-        type(model).__name__,
-        checkpoint,
-    )
+    check_fits(inferencer.model, content, checkpoint)
     inferencer(images, out_dir=out_dir, **options)
     return images
 

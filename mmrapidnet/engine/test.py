@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from mmengine.config import Config
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from torch import nn
 
-from mmrapidnet.checkpoints.pretrained import check_account, read_state_dict
+from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
 from mmrapidnet.engine.dataset_check import check_datasets
 from mmrapidnet.engine.libraries import require_library
 from mmrapidnet.engine.report import report_metrics
@@ -28,16 +29,11 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     """
     require_library(cfg)
     check_datasets(cfg, ['test_dataloader'])
-    state = read_state_dict(checkpoint)
+    content = read_checkpoint(checkpoint)
     cfg.load_from = checkpoint
     cfg.resume = False
     runner = build_runner(cfg)
-
-    # mmengine loads what fits and only logs what does not.
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    if 'tta_model' in cfg and cfg.model.type == cfg.tta_model.type:
-        model = model.module
-    check_account(state, model.state_dict(), '', type(model).__name__, checkpoint)
+    check_fits(_tested_model(runner.model), content, checkpoint)
 
     metrics = runner.test()
     seconds = runner.message_hub.get_scalar('test/time').mean()
@@ -50,3 +46,9 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
         seconds_per_image=seconds / cfg.test_dataloader.batch_size,
     )
     return metrics
+
+
+def _tested_model(model: nn.Module) -> nn.Module:
+    """The model itself, below test-time augmentation and data-parallel wrappers."""
+    model = model.module if is_model_wrapper(model) else model
+    return model.module if isinstance(model, BaseTTAModel) else model

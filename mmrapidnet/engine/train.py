@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
+from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
 from mmrapidnet.engine.dataset_check import check_datasets
 from mmrapidnet.engine.libraries import require_library
 from mmrapidnet.engine.report import report_metrics
+from mmrapidnet.errors import UserError
 
 
 def train(cfg: Config) -> dict[str, float]:
@@ -28,8 +31,10 @@ def train(cfg: Config) -> dict[str, float]:
     """
     require_library(cfg)
     check_datasets(cfg, ['train_dataloader', 'val_dataloader'])
-    check_start(cfg)
+    start = read_start(cfg)
     runner = build_runner(cfg)
+    if cfg.get('resume') and start:
+        check_fits(runner.model, *start)
     runner.train()
 
     metrics = {
@@ -55,23 +60,35 @@ def build_runner(cfg: Config) -> Runner:
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
-def check_start(cfg: Config) -> None:
-    """Look at the weights a run starts from before it takes minutes to get there.
+def read_start(cfg: Config) -> tuple[dict[str, Any], str] | None:
+    """Read the checkpoint a run starts from before it takes minutes to get there.
 
     Args:
         cfg: The config of a run.
 
-    Raises:
-        UserError: If the checkpoint to start from or resume cannot be read.
-    """
-    from mmrapidnet.compat.checkpoint import load
+    Returns:
+        The checkpoint's content and its path; None if the run starts without one.
 
-    if cfg.get('load_from'):
-        load(cfg.load_from)
-    elif not cfg.get('resume') and not cfg.model.backbone.get('init_cfg'):
-        print_log(
-            'the backbone starts from random weights; --pretrained FILE starts it '
-            'from trained ones',
-            logger='current',
-            level=logging.WARNING,
+    Raises:
+        UserError: If it cannot be read, or not be resumed.
+    """
+    resume = cfg.get('resume')
+    path = cfg.get('load_from')
+    if resume and not path:
+        path = find_latest_checkpoint(cfg.work_dir)
+    if not path:
+        if not cfg.model.backbone.get('init_cfg'):
+            print_log(
+                'the backbone starts from random weights; --pretrained FILE starts it '
+                'from trained ones',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return None
+    content = read_checkpoint(path)
+    if resume and not {'optimizer', 'meta', 'message_hub'} <= set(content):
+        raise UserError(
+            f'{path} cannot be resumed: it holds weights but not the state of a run; '
+            f'start from its weights with --cfg-options load_from={path}'
         )
+    return content, path

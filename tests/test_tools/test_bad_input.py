@@ -88,6 +88,8 @@ def test_checkpoint_of_another_arch(weights, shapes_root, tmp_path):
     root = shapes_root / 'coco'
     done = train(root, tmp_path, '--pretrained', weights)
     assert_one_line_error(done, 'backbone.pth does not fit RapidNet', 'same arch')
+    done = train(root, tmp_path, '--resume', weights)
+    assert_one_line_error(done, 'backbone.pth cannot be resumed', 'load_from=')
     done = run_tool('test.py', DET, weights, '--data-root', root)
     assert_one_line_error(done, 'backbone.pth matches nothing of MaskRCNN')
 

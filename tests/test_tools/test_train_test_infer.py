@@ -175,6 +175,12 @@ def test_resuming(detector, shapes_root, tmp_path):
     again = load(tmp_path / 'a' / 'iter_4.pth')
     assert again['meta']['iter'] == whole['meta']['iter'] == 4
     assert set(again['state_dict']) == set(whole['state_dict'])
+    done = run_tool(
+        'train.py',
+        *(DET, '--data-root', root, '--resume', work_dir / 'iter_2.pth'),
+        *('--work-dir', tmp_path / 'b', '--cfg-options', 'model.backbone.arch=s'),
+    )
+    assert_one_line_error(done, 'iter_2.pth does not fit MaskRCNN', 'same arch')
     done = train(
         DET, root, tmp_path / 'a', '--resume', options=('train_cfg.max_iters=6',)
     )
