@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,15 @@ def _check_dataset(dataset: dict[str, Any]) -> None:
                 f'no data set at {root or "."}: {root / path} is missing; expected '
                 f'there: {", ".join(wanted)}; {_ELSEWHERE}'
             )
-    if ann_file and str(ann_file).endswith('.json'):
+    # COCO's own file is half a gigabyte: it is enough that one process reads it.
+    if ann_file and str(ann_file).endswith('.json') and _is_first_process():
         _check_coco_json(root / ann_file, dataset)
+
+
+def _is_first_process() -> bool:
+    """Whether this is rank 0, as the launchers say before anything is set up."""
+    ranks = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+    return all(os.environ.get(name, '0') == '0' for name in ranks)
 
 
 def _check_coco_json(path: Path, dataset: dict[str, Any]) -> None:

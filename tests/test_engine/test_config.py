@@ -191,3 +191,14 @@ def test_dataset_check(tmp_path):
     ):
         check_datasets(cfg, ['test_dataloader'])
     check_datasets(dataloader(tmp_path), ['test_dataloader'])
+
+
+@pytest.mark.parametrize('name', ['RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'])
+def test_one_process_reads_the_annotations(name, tmp_path, monkeypatch):
+    (tmp_path / 'img').mkdir()
+    (tmp_path / 'a.json').write_text('[]')
+    monkeypatch.setenv(name, '1')
+    check_datasets(dataloader(tmp_path), ['test_dataloader'])
+    monkeypatch.setenv(name, '0')
+    with pytest.raises(UserError, match='a.json is not an annotation file'):
+        check_datasets(dataloader(tmp_path), ['test_dataloader'])
