@@ -107,12 +107,12 @@ def quickstart(repo: Path, data_root: Path, out_dir: Path) -> None:
             row = (f'{value:.3f}', f'{minutes:.1f}', f'{seconds:.3f}')
             table.add_row(job.title, label, *row)
     _say(f'[4/4] pictures, into {_shown(out_dir)}')
-    for job in JOBS:
-        steps.draw(job)
+    some = [picture for job in JOBS for picture in steps.draw(job)[:2]]
+    draw_contact_sheet(some, out_dir / 'predictions.png')
     Console().print(table)
     _say(
         'predictions beside the ground truth: '
-        + ', '.join(_shown(path) for path in sorted(out_dir.glob('predictions_*.png')))
+        + ', '.join(_shown(path) for path in sorted(out_dir.glob('predictions*.png')))
     )
     _say('curves: ' + ', '.join(map(_shown, sorted(out_dir.glob('curves_*.png')))))
 
@@ -136,7 +136,8 @@ class _Steps:
         self.run_tool('test.py', job, run, self.last_checkpoint(job.name))
         return json.loads((self.out_dir / run / 'metrics.json').read_text())
 
-    def draw(self, job: Job) -> None:
+    def draw(self, job: Job) -> list[Path]:
+        """Draw the first held-out images and the curves; returns the former."""
         run = f'{job.name}_pictures'
         drawn = self.out_dir / run / 'drawn'
         options = ['--show-dir', drawn]
@@ -150,6 +151,7 @@ class _Steps:
             self.out_dir / f'curves_{job.name}.png',
             f'{job.title}, RapidNet-Ti, on Shapes',
         )
+        return pictures
 
     def last_checkpoint(self, run: str) -> Path:
         """The newest checkpoint of a run, as mmengine notes it."""
