@@ -34,7 +34,8 @@ def load_config(
         The config.
 
     Raises:
-        UserError: If there is no such file or it cannot be parsed.
+        UserError: If there is no such file, it cannot be parsed, or what it builds on
+            is missing.
     """
     if not Path(path).is_file():
         raise UserError(
@@ -45,6 +46,15 @@ def load_config(
         cfg = Config.fromfile(path)
     except SyntaxError as error:
         raise UserError(f'the config {path} is not valid Python: {error}') from error
+    except FileNotFoundError as error:
+        raise UserError(
+            f'the config {path} builds on a missing one: {error}'
+        ) from error
+    except ImportError as error:
+        raise UserError(
+            f'the config {path} cannot be loaded: {error}; pip install '
+            '"mmrapidnet[det,seg,cls]" brings mmdet, mmsegmentation and mmpretrain'
+        ) from error
     if data_root is not None:
         move_data_root(cfg, data_root)
     cfg.merge_from_dict(options or {})

@@ -80,6 +80,18 @@ def test_missing_or_broken_config(tmp_path):
     (tmp_path / 'broken.py').write_text('model = dict(')
     with pytest.raises(UserError, match='broken.py is not valid Python'):
         load_config(str(tmp_path / 'broken.py'))
+    (tmp_path / 'orphan.py').write_text("_base_ = 'gone.py'")
+    with pytest.raises(
+        UserError, match=r'orphan.py builds on a missing one: .*gone.py'
+    ):
+        load_config(str(tmp_path / 'orphan.py'))
+
+
+def test_config_of_a_library_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr('mmengine.config.config.is_installed', lambda package: False)
+    message = r'mmdet is not installed.* pip install "mmrapidnet\[det,seg,cls\]" brings'
+    with pytest.raises(UserError, match=message):
+        load_config(DET)
 
 
 def test_amp():
