@@ -108,7 +108,7 @@ def quickstart(repo: Path, data_root: Path, out_dir: Path) -> None:
             table.add_row(job.title, label, *row)
     _say(f'[4/4] pictures, into {_shown(out_dir)}')
     some = [picture for job in JOBS for picture in steps.draw(job)[:2]]
-    draw_contact_sheet(some, out_dir / 'predictions.png')
+    draw_contact_sheet(some, out_dir / 'predictions.png', width=300)
     Console().print(table)
     _say(
         'predictions beside the ground truth: '

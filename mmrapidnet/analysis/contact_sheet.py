@@ -10,7 +10,7 @@ import numpy as np
 
 
 def draw_contact_sheet(
-    pictures: Sequence[str | Path], out: str | Path, columns: int = 2, width: int = 480
+    pictures: Sequence[str | Path], out: str | Path, columns: int = 2, width: int = 384
 ) -> None:
     """Put pictures of one shape into rows, scaled to one width.
 
@@ -18,7 +18,7 @@ def draw_contact_sheet(
         pictures: Paths of the pictures, at least one.
         out: The picture to write.
         columns: Pictures a row. Defaults to 2.
-        width: Width of each in pixels. Defaults to 480.
+        width: Width of each in pixels. Defaults to 384.
     """
     tiles = []
     for path in pictures:

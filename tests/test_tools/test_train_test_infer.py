@@ -202,14 +202,19 @@ def test_a_stopped_run_leaves_its_last_checkpoint(shapes_root, tmp_path, stop):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # Where the tests themselves run in the background, Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     pointer = tmp_path / 'last_checkpoint'
     deadline = time.monotonic() + 300
-    while not pointer.exists() and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    process.send_signal(stop)
-    stderr = process.communicate(timeout=60)[1]
+    try:
+        while not pointer.exists() and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        process.send_signal(stop)
+        stderr = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
     assert process.returncode not in (0, None)
     assert 'Traceback' not in stderr
     checkpoint = load(pointer.read_text())
