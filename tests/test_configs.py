@@ -10,6 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.runner import Runner
 
+from mmrapidnet import data
 from mmrapidnet.engine.config import load_config
 
 CONFIGS = sorted(path.name for path in (REPO / 'configs').glob('*.py'))
@@ -201,3 +202,17 @@ def test_model_index_names_every_recipe():
     assert [model['Name'] + '.py' for model in index['Models']] == [
         path.removeprefix('configs/') for path in listed
     ]
+
+
+@pytest.mark.parametrize(
+    ('name', 'classes', 'palette'),
+    [
+        ('maskrcnn_rapidnet_ti_shapes.py', data.CLASSES, data.PALETTE),
+        ('semfpn_rapidnet_ti_shapes.py', data.SEG_CLASSES, data.SEG_PALETTE),
+    ],
+)
+def test_classes_are_those_that_are_drawn(name, classes, palette):
+    cfg = load(name)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert tuple(loader.dataset.metainfo.classes) == tuple(classes)
+        assert list(loader.dataset.metainfo.palette) == list(palette)
