@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 from mmengine.logging import MMLogger
+from mmengine.model import PretrainedInit
 
 from mmrapidnet.checkpoints.pretrained import shorten
 from mmrapidnet.errors import UserError
@@ -107,7 +108,7 @@ def test_nothing_is_read_in_the_constructor():
     RapidNet(arch=TINY, init_cfg=dict(type='Pretrained', checkpoint='nowhere.pth'))
 
 
-def test_a_detector_initialises_its_backbone(source, tmp_path):
+def test_a_whole_model_initialises_its_backbone(source, tmp_path, logged):
     pytest.importorskip('mmseg')
     from mmengine.registry import init_default_scope
     from mmseg.registry import MODELS
@@ -128,6 +129,15 @@ def test_a_detector_initialises_its_backbone(source, tmp_path):
     model.init_weights()
     for name, value in model.backbone.state_dict().items():
         assert torch.equal(value, source[name]), name
+    report = [line for line in logged if 'backbone.stem.0.conv.weight' in line]
+    assert 'Pretrained: loaded from' in report[-1]
+
+
+def test_initialiser_given_as_a_class(source, tmp_path):
+    """As configs in pure Python have it."""
+    torch.save(source, tmp_path / 'w.pth')
+    model = initialised(tmp_path / 'w.pth', init={'type': PretrainedInit})
+    assert torch.equal(model.stem[0].conv.weight, source['stem.0.conv.weight'])
 
 
 @pytest.mark.parametrize(

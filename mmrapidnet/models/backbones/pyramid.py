@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit, update_init_info
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -110,12 +110,15 @@ class PyramidBackbone(BaseModule):
         if self.is_init:
             return
         configured = self.init_cfg
-        pretrained = [cfg for cfg in configured if cfg['type'] == 'Pretrained']
+        pretrained = [cfg for cfg in configured if _is_pretrained(cfg)]
         self.init_cfg = [cfg for cfg in configured if cfg not in pretrained]
         super().init_weights()
         self.init_cfg = configured
         for cfg in pretrained:
             load_pretrained(self, cfg['checkpoint'], prefix=cfg.get('prefix'))
+            # What mmengine's log will say of each parameter of a whole model.
+            if hasattr(self, '_params_init_info'):
+                update_init_info(self, f'Pretrained: loaded from {cfg["checkpoint"]}')
 
     @staticmethod
     def split_drop_path_rate(
@@ -174,7 +177,7 @@ class PyramidBackbone(BaseModule):
             init_cfg = []
         elif isinstance(init_cfg, dict):
             init_cfg = [init_cfg]
-        if all(cfg['type'] == 'Pretrained' for cfg in init_cfg):
+        if all(map(_is_pretrained, init_cfg)):
             init_cfg = [*self.default_init_cfg, *init_cfg]
         return list(init_cfg)
 
@@ -230,6 +233,10 @@ class PyramidBackbone(BaseModule):
                 f'0 (the stem) or up to {len(self.built_stages)} stages'
             )
         return frozen_stages
+
+
+def _is_pretrained(cfg: dict[str, Any]) -> bool:
+    return cfg['type'] in ('Pretrained', PretrainedInit)
 
 
 def _recompute_of(
