@@ -1,5 +1,5 @@
 """The networks: building blocks in `layers`, registered backbones in `backbones`."""
 
-from mmrapidnet.models.backbones import RapidNet
+from mmrapidnet.models.backbones import MobileViG, RapidNet, RepViT
 
-__all__ = ['RapidNet']
+__all__ = ['MobileViG', 'RapidNet', 'RepViT']

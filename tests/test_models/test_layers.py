@@ -129,3 +129,113 @@ def test_distilled_classifier(x):
     torch.testing.assert_close(top(x), (logits[0] + logits[1]) / 2)
     pair = top.train()(x)
     assert [tuple(out.shape) for out in pair] == [(2, 3), (2, 3)]
+
+
+def test_feed_forward(x):
+    ffn = ready(layers.FeedForward(4, BN, GELU, expansion=2, bias=False))
+    y = conv_norm(x, ffn.expand, gelu=True)
+    torch.testing.assert_close(ffn(x), conv_norm(y, ffn.project))
+    assert ffn.expand.conv.out_channels == 8
+    assert ffn.expand.conv.bias is None and ffn.project.conv.bias is None
+    assert layers.FeedForward(4, BN, GELU).expand.conv.out_channels == 16
+
+
+@pytest.mark.parametrize('hop', [2, 3])
+def test_graph_mixer(x, hop):
+    """As the paper has it: the greatest difference, pixel by pixel."""
+    mixer = ready(layers.GraphMixer(4, BN, GELU, hop=hop))
+    y = conv_norm(x, mixer.proj_in)
+    height, width = y.shape[2:]
+    greatest = torch.zeros_like(y)
+    for row in range(height):
+        for column in range(width):
+            for i in range(hop, height, hop):
+                difference = y[:, :, row, column] - y[:, :, (row - i) % height, column]
+                greatest[:, :, row, column].clamp_(min=difference)
+            for i in range(hop, width, hop):
+                difference = y[:, :, row, column] - y[:, :, row, (column - i) % width]
+                greatest[:, :, row, column].clamp_(min=difference)
+    assert (greatest > 0).any() and (greatest == 0).any()
+    z = conv_norm(torch.cat([y, greatest], 1), mixer.graph_conv, gelu=True)
+    torch.testing.assert_close(mixer(x), conv_norm(z, mixer.proj_out))
+
+
+def test_rep_depthwise(x):
+    mixer = ready(layers.RepDepthwise(4, BN))
+    y = conv_norm(x, mixer.depthwise)
+    y = y + x * mixer.pointwise.weight.view(1, 4, 1, 1)
+    y = y + mixer.pointwise.bias.view(1, 4, 1, 1) + x
+    norm = mixer.norm
+    expected = F.batch_norm(
+        y, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=1e-5
+    )
+    torch.testing.assert_close(mixer(x), expected)
+    assert mixer.depthwise.conv.bias is None
+
+
+def test_squeeze_excitation(x):
+    layer = ready(layers.SqueezeExcitation(4))
+    pooled = x.mean((2, 3))
+    hidden = F.relu(
+        F.linear(pooled, layer.reduce.weight[:, :, 0, 0], layer.reduce.bias)
+    )
+    weight = F.linear(hidden, layer.expand.weight[:, :, 0, 0], layer.expand.bias)
+    expected = x / (1 + torch.exp(-weight))[:, :, None, None]
+    torch.testing.assert_close(layer(x), expected)
+
+
+@pytest.mark.parametrize(
+    ('channels', 'hidden'), [(40, 8), (48, 16), (56, 16), (80, 24), (640, 160)]
+)
+def test_squeeze_excitation_width(channels, hidden):
+    """RepViT's published shapes."""
+    assert layers.SqueezeExcitation(channels).reduce.out_channels == hidden
+
+
+def test_local_block(x):
+    block = ready(layers.LocalBlock(4, BN, GELU, 0.0, 0.5))
+    expected = x + block.scale * block.branch(x)
+    torch.testing.assert_close(block(x), expected)
+
+
+def test_residual(x):
+    block = layers.Residual(torch.nn.ReLU())
+    torch.testing.assert_close(block(x), x + x.relu())
+    assert not block.state_dict()
+
+
+def test_deformable_mixer_shares_its_offsets(x):
+    """Offsets of whole pixels only shift what all branches read."""
+    mixer = ready(layers.DeformableMixer(4, BN, GELU))
+    for parameter in mixer.offset.parameters():
+        torch.nn.init.zeros_(parameter)
+    # Every tap reads one row further down.
+    mixer.offset.bias.data[0::2] = 1.0
+    y = conv_norm(mixer.cpe(x), mixer.proj_in)
+    shifted = F.pad(y, (0, 0, 0, 1))[:, :, 1:]
+    mixed = 0
+    for branch, dilation in zip(mixer.branches, (2, 3), strict=True):
+        z = F.conv2d(
+            F.pad(shifted, (dilation,) * 4), branch.conv.weight, dilation=dilation
+        )
+        mixed = mixed + F.gelu(branch.norm(z))
+    expected = conv_norm(mixed, mixer.proj_out)
+    # A row read from above the image is part of it once shifted, so not the first rows.
+    torch.testing.assert_close(mixer(x)[:, :, 3:], expected[:, :, 3:])
+
+
+def test_distilled_linear_classifier():
+    top = ready(layers.DistilledLinearClassifier(4, 5))
+    for norm in (top.norm, top.dist_norm):
+        norm.running_mean.uniform_(-0.5, 0.5)
+    x = torch.randn(3, 4, 2, 5, dtype=torch.float64)
+    pooled = x.flatten(2).mean(2)
+
+    def logits(norm, head):
+        scaled = (pooled - norm.running_mean) / (norm.running_var + 1e-5).sqrt()
+        return head(scaled * norm.weight + norm.bias)
+
+    first, second = logits(top.norm, top.head), logits(top.dist_norm, top.dist_head)
+    torch.testing.assert_close(top(x), (first + second) / 2)
+    assert not torch.allclose(first, second)
+    assert len(top.train()(x)) == 2

@@ -1,6 +1,8 @@
 """Backbones, registered in mmengine's root registry `MODELS`."""
 
+from mmrapidnet.models.backbones.mobilevig import MobileViG
 from mmrapidnet.models.backbones.pyramid import PyramidBackbone
 from mmrapidnet.models.backbones.rapidnet import RapidNet
+from mmrapidnet.models.backbones.repvit import RepViT
 
-__all__ = ['PyramidBackbone', 'RapidNet']
+__all__ = ['MobileViG', 'PyramidBackbone', 'RapidNet', 'RepViT']

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -21,9 +22,8 @@ NUM_STAGES = 4
 class PyramidBackbone(BaseModule):
     """A stem and up to four stages of strides 4, 8, 16 and 32.
 
-    A subclass gives ``arch_settings`` and builds ``self.stem`` and
-    ``self.stages`` (one ``nn.Sequential`` for each of ``self.built_stages``),
-    then calls ``self._freeze_stages()``.
+    A subclass gives ``arch_settings`` and ``_build_stage``, and calls ``_build`` at
+    the end of its constructor.
 
     Args:
         arch: A name in ``arch_settings`` or a dict with the same keys.
@@ -32,6 +32,8 @@ class PyramidBackbone(BaseModule):
             -1 nothing.
         norm_eval: Whether normalisation layers stay in evaluation mode.
         with_cp: Whether to recompute activations in the backward pass.
+        norm_cfg: The normalisation; None for ``dict(type='BN')``.
+        act_cfg: The activation; None for ``dict(type='GELU')``.
         init_cfg: Initialisation config.
 
     Raises:
@@ -39,6 +41,8 @@ class PyramidBackbone(BaseModule):
     """
 
     arch_settings: dict[str, dict[str, Sequence[int]]] = {}
+    # The least number of blocks of a stage.
+    least_blocks = 0
     default_init_cfg = [
         dict(type='Kaiming', layer='Conv2d', mode='fan_in', nonlinearity='relu'),
         dict(type='Constant', layer='_BatchNorm', val=1, bias=0),
@@ -51,6 +55,8 @@ class PyramidBackbone(BaseModule):
         frozen_stages: int,
         norm_eval: bool,
         with_cp: bool,
+        norm_cfg: dict[str, Any] | None,
+        act_cfg: dict[str, Any] | None,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None,
     ) -> None:
         super().__init__(init_cfg=self._with_default_init(init_cfg))
@@ -60,6 +66,8 @@ class PyramidBackbone(BaseModule):
         self.frozen_stages = self._check_frozen_stages(frozen_stages)
         self.norm_eval = norm_eval
         self.with_cp = with_cp
+        self.norm_cfg = norm_cfg or dict(type='BN')
+        self.act_cfg = act_cfg or dict(type='GELU')
 
     @property
     def out_channels(self) -> tuple[int, ...]:
@@ -84,10 +92,14 @@ class PyramidBackbone(BaseModule):
         x = self.stem(x)
         outs = []
         for i, stage in enumerate(self.stages):
-            for block in stage:
+            blocks = list(stage)
+            tap = len(blocks) - self._blocks_after_tap(i)
+            for block in blocks[:tap]:
                 x = self._run_block(block, x)
             if i in self.out_indices:
                 outs.append(x)
+            for block in blocks[tap:]:
+                x = self._run_block(block, x)
         return tuple(outs)
 
     def train(self, mode: bool = True) -> PyramidBackbone:
@@ -143,7 +155,7 @@ class PyramidBackbone(BaseModule):
         """
         total = sum(depths)
         if isinstance(drop_path_rate, (int, float)):
-            rates = torch.linspace(0, drop_path_rate, total).tolist()
+            rates = [drop_path_rate * i / max(total - 1, 1) for i in range(total)]
         else:
             rates = [float(rate) for rate in drop_path_rate]
         if len(rates) != total or not all(0 <= rate < 1 for rate in rates):
@@ -151,10 +163,32 @@ class PyramidBackbone(BaseModule):
                 f'drop_path_rate={drop_path_rate} does not fit: give one number in '
                 f'[0, 1) or a list of {total}, one for each block of all stages'
             )
-        ends = torch.tensor(depths).cumsum(0).tolist()
+        ends = accumulate(depths)
         return [
             rates[end - depth : end] for depth, end in zip(depths, ends, strict=True)
         ]
+
+    def _build(
+        self,
+        stem: nn.Module,
+        depths: Sequence[int],
+        drop_path_rate: float | Sequence[float],
+    ) -> None:
+        """Build the stages that are tapped or lead to a tap, and freeze some."""
+        rates = self.split_drop_path_rate(drop_path_rate, depths)
+        self.stem = stem
+        self.stages = nn.ModuleList(
+            self._build_stage(stage, rates[stage]) for stage in self.built_stages
+        )
+        self._freeze_stages()
+
+    def _build_stage(self, stage: int, rates: Sequence[float]) -> nn.Sequential:
+        """Build a stage whose blocks have these rates of stochastic depth."""
+        raise NotImplementedError
+
+    def _blocks_after_tap(self, stage: int) -> int:
+        """How many blocks of a stage come after the one whose output is returned."""
+        return 0
 
     def _run_block(self, block: nn.Module, x: Tensor) -> Tensor:
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
@@ -200,7 +234,7 @@ class PyramidBackbone(BaseModule):
                 f'{", ".join(keys)}, but got {", ".join(map(str, arch))}'
             )
         for key, values in arch.items():
-            least = 1 if key == 'channels' else 0
+            least = 1 if key == 'channels' else cls.least_blocks
             if len(values) != NUM_STAGES or any(
                 not isinstance(v, int) or v < least for v in values
             ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 from mmcv.cnn import build_activation_layer, build_norm_layer
@@ -75,26 +74,33 @@ def build_stem(
     out_channels: int,
     norm_cfg: dict[str, Any],
     act_cfg: dict[str, Any],
+    bias: bool = True,
+    last_act: bool = True,
 ) -> nn.Sequential:
     """The convolutional stem that the three families share.
 
-    Two 3x3 convolutions of stride 2, through ``out_channels // 2`` channels,
-    each with normalisation and activation (RapidNet, section 3.3).
+    Two 3x3 convolutions of stride 2, through ``out_channels // 2`` channels, each
+    with normalisation and activation (RapidNet, section 3.3; RepViT has neither
+    biases nor the second activation).
 
     Args:
         in_channels: Channels of the image.
         out_channels: Channels of the first stage.
         norm_cfg: The normalisation.
         act_cfg: The activation.
+        bias: Whether the convolutions have a bias. Defaults to True.
+        last_act: Whether the second convolution is activated, too.
+            Defaults to True.
 
     Returns:
         A module from (N, in_channels, H, W) to
         (N, out_channels, ceil(H / 4), ceil(W / 4)).
     """
-    widths = (in_channels, out_channels // 2, out_channels)
+    middle = out_channels // 2
+    both = dict(stride=2, bias=bias, norm_cfg=norm_cfg)
     return nn.Sequential(
-        *(
-            ConvNormAct(a, b, 3, stride=2, norm_cfg=norm_cfg, act_cfg=act_cfg)
-            for a, b in pairwise(widths)
-        )
+        ConvNormAct(in_channels, middle, 3, act_cfg=act_cfg, **both),
+        ConvNormAct(
+            middle, out_channels, 3, act_cfg=act_cfg if last_act else None, **both
+        ),
     )

@@ -32,7 +32,7 @@ class ConditionalPositionEncoding(nn.Module):
 class DilatedMixer(nn.Module):
     """Multi-level dilated convolution (MLDC; RapidNet, section 3.2).
 
-    Conditional position encoding, 1x1 convolution, the sum of parallel full 3x3
+    Conditional position encoding, 1x1 convolution, the sum of parallel full
     convolutions that differ in dilation, each with normalisation and activation,
     and a second 1x1 convolution.  The 1x1 convolutions are followed by
     normalisation only.
@@ -41,7 +41,9 @@ class DilatedMixer(nn.Module):
         channels: C of the input and the output.
         norm_cfg: The normalisation.
         act_cfg: The activation.
-        dilations: One parallel branch for each. Defaults to (2, 3).
+        kernel_sizes: Odd edge length of each branch's kernel. Defaults to (3, 3).
+        dilations: Dilation of each branch. Defaults to (2, 3).
+        cpe: Whether the position encoding comes first. Defaults to True.
 
     Shapes: (N, C, H, W) to the same.
     """
@@ -51,25 +53,39 @@ class DilatedMixer(nn.Module):
         channels: int,
         norm_cfg: dict[str, Any],
         act_cfg: dict[str, Any],
+        kernel_sizes: Sequence[int] = (3, 3),
         dilations: Sequence[int] = (2, 3),
+        cpe: bool = True,
     ) -> None:
         super().__init__()
-        self.cpe = ConditionalPositionEncoding(channels)
+        self.cpe = ConditionalPositionEncoding(channels) if cpe else nn.Identity()
         self.proj_in = ConvNormAct(channels, channels, norm_cfg=norm_cfg)
         self.branches = nn.ModuleList(
-            ConvNormAct(
-                channels,
-                channels,
-                3,
-                dilation=dilation,
-                norm_cfg=norm_cfg,
-                act_cfg=act_cfg,
-            )
-            for dilation in dilations
+            self._build_branch(channels, kernel_size, dilation, norm_cfg, act_cfg)
+            for kernel_size, dilation in zip(kernel_sizes, dilations, strict=True)
         )
         self.proj_out = ConvNormAct(channels, channels, norm_cfg=norm_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
         """From (N, C, H, W) to the same shape."""
-        x = self.proj_in(self.cpe(x))
-        return self.proj_out(sum(branch(x) for branch in self.branches))
+        return self.proj_out(self._mix(self.proj_in(self.cpe(x))))
+
+    def _mix(self, x: Tensor) -> Tensor:
+        return sum(branch(x) for branch in self.branches)
+
+    @staticmethod
+    def _build_branch(
+        channels: int,
+        kernel_size: int,
+        dilation: int,
+        norm_cfg: dict[str, Any],
+        act_cfg: dict[str, Any],
+    ) -> nn.Module:
+        return ConvNormAct(
+            channels,
+            channels,
+            kernel_size,
+            dilation=dilation,
+            norm_cfg=norm_cfg,
+            act_cfg=act_cfg,
+        )

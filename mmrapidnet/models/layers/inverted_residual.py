@@ -1,4 +1,4 @@
-"""The local block's branch: the inverted residual bottleneck."""
+"""The local block of RapidNet and MobileViG: the inverted residual bottleneck."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from mmrapidnet.models.layers.conv import ConvNormAct
+from mmrapidnet.models.layers.residual import ScaledResidual
 
 
 class InvertedResidual(nn.Sequential):
@@ -39,3 +40,26 @@ class InvertedResidual(nn.Sequential):
             'depthwise', ConvNormAct(hidden, hidden, 3, groups=hidden, **both)
         )
         self.add_module('project', ConvNormAct(hidden, channels, norm_cfg=norm_cfg))
+
+
+class LocalBlock(ScaledResidual):
+    """Residual inverted bottleneck (RapidNet, section 3.3), (N, C, H, W) to same.
+
+    Args:
+        channels: C.
+        norm_cfg: The normalisation.
+        act_cfg: The activation.
+        drop_path_rate: Rate of stochastic depth.
+        layer_scale_init_value: Initial value of the layer scale.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        norm_cfg: dict[str, Any],
+        act_cfg: dict[str, Any],
+        drop_path_rate: float,
+        layer_scale_init_value: float,
+    ) -> None:
+        branch = InvertedResidual(channels, norm_cfg, act_cfg)
+        super().__init__(branch, channels, drop_path_rate, layer_scale_init_value)

@@ -1,0 +1,148 @@
+"""MobileViG: mobile backbone of inverted residuals and sparse graph attention.
+
+Munir, Avery, Marculescu, "MobileViG: Graph-Based Sparse Attention for Mobile Vision
+Applications", CVPRW 2023, arXiv 2307.00395.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from mmrapidnet.models.backbones.pyramid import NUM_STAGES, PyramidBackbone
+from mmrapidnet.models.layers import (
+    ConvNormAct,
+    FeedForward,
+    GraphMixer,
+    LocalBlock,
+    Residual,
+    build_stem,
+)
+
+
+class GraphBlock(nn.Module):
+    """Residual graph attention, then residual FFN (MobileViG, 3.2), shape kept.
+
+    Args:
+        channels: C.
+        norm_cfg: The normalisation.
+        act_cfg: The activation.
+        drop_path_rate: Rate of stochastic depth, of both residuals.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        norm_cfg: dict[str, Any],
+        act_cfg: dict[str, Any],
+        drop_path_rate: float,
+    ) -> None:
+        super().__init__()
+        self.mixer = Residual(GraphMixer(channels, norm_cfg, act_cfg), drop_path_rate)
+        self.ffn = Residual(FeedForward(channels, norm_cfg, act_cfg), drop_path_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From (N, C, H, W) to the same shape."""
+        return self.ffn(self.mixer(x))
+
+
+@MODELS.register_module()
+class MobileViG(PyramidBackbone):
+    """MobileViG with feature-pyramid outputs.
+
+    Three stages of inverted residuals as RapidNet's, one of graph blocks.
+
+    Args:
+        arch: 'ti', 's', 'm' or 'b', or a dict with the keys ``channels`` and
+            ``blocks``, one number a stage. Defaults to 's'.
+        in_channels: Channels of the image. Defaults to 3.
+        out_indices: The stages (0 to 3) whose outputs are returned, ascending.
+            Stages past the last one are not built. Defaults to (0, 1, 2, 3).
+        frozen_stages: 0 freezes the stem, i > 0 the stem and the first i stages,
+            -1 nothing. Defaults to -1.
+        norm_eval: Whether normalisation layers stay in evaluation mode while
+            training. Defaults to False.
+        with_cp: Whether activations are recomputed in the backward pass to save
+            memory (gradient checkpointing). Defaults to False.
+        norm_cfg: The normalisation. Defaults to ``dict(type='BN')``.
+        act_cfg: The activation. Defaults to ``dict(type='GELU')``, the exact one.
+        drop_path_rate: Stochastic depth: the last rate of a linear rule from 0
+            over all blocks of the four stages, or a list with one rate a block.
+            Defaults to 0.
+        layer_scale_init_value: Initial value of the layer scale of the inverted
+            residuals (graph blocks have none). Defaults to 1e-5.
+        init_cfg: Initialisation. ``dict(type='Pretrained', checkpoint=...)`` is
+            loaded last and checked tensor by tensor. Defaults to None: Kaiming
+            normal (fan in) for convolutions, 1 and 0 for normalisations.
+
+    Raises:
+        UserError: If ``arch`` is unknown or incomplete, or ``out_indices``,
+            ``frozen_stages`` or ``drop_path_rate`` do not fit it.
+
+    Example:
+        >>> import torch
+        >>> backbone = MobileViG(arch='ti').eval()
+        >>> for feature in backbone(torch.zeros(1, 3, 64, 96)):
+        ...     print(tuple(feature.shape))
+        (1, 42, 16, 24)
+        (1, 84, 8, 12)
+        (1, 168, 4, 6)
+        (1, 256, 2, 3)
+    """
+
+    # Paper, Table 1, and the published code where it is silent.
+    arch_settings = {
+        'ti': dict(channels=(42, 84, 168, 256), blocks=(2, 2, 6, 2)),
+        's': dict(channels=(42, 84, 176, 256), blocks=(3, 3, 9, 3)),
+        'm': dict(channels=(42, 84, 224, 400), blocks=(3, 3, 9, 3)),
+        'b': dict(channels=(42, 84, 240, 464), blocks=(5, 5, 15, 5)),
+    }
+
+    def __init__(
+        self,
+        arch: str | dict[str, Sequence[int]] = 's',
+        in_channels: int = 3,
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        norm_cfg: dict[str, Any] | None = None,
+        act_cfg: dict[str, Any] | None = None,
+        drop_path_rate: float | Sequence[float] = 0.0,
+        layer_scale_init_value: float = 1e-5,
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(
+            arch=arch,
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            with_cp=with_cp,
+            norm_cfg=norm_cfg,
+            act_cfg=act_cfg,
+            init_cfg=init_cfg,
+        )
+        self.layer_scale_init_value = layer_scale_init_value
+        channels = self.arch['channels'][0]
+        stem = build_stem(in_channels, channels, self.norm_cfg, self.act_cfg)
+        self._build(stem, self.arch['blocks'], drop_path_rate)
+
+    def _build_stage(self, stage: int, rates: Sequence[float]) -> nn.Sequential:
+        """Downsampling (but in the first stage), then local or graph blocks."""
+        channels = self.arch['channels'][stage]
+        layers: list[nn.Module] = []
+        if stage > 0:
+            before = self.arch['channels'][stage - 1]
+            layers.append(
+                ConvNormAct(before, channels, 3, stride=2, norm_cfg=self.norm_cfg)
+            )
+        both = (channels, self.norm_cfg, self.act_cfg)
+        if stage < NUM_STAGES - 1:
+            scale = self.layer_scale_init_value
+            layers += [LocalBlock(*both, rate, scale) for rate in rates]
+        else:
+            layers += [GraphBlock(*both, rate) for rate in rates]
+        return nn.Sequential(*layers)

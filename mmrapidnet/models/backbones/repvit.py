@@ -1,0 +1,244 @@
+"""RepViT: mobile convolutional backbone in the block layout of vision transformers.
+
+Wang, Chen, Lin, Han, Ding, "RepViT: Revisiting Mobile CNN From ViT Perspective",
+CVPR 2024, arXiv 2307.09283.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from mmrapidnet.errors import UserError
+from mmrapidnet.models.backbones.pyramid import NUM_STAGES, PyramidBackbone
+from mmrapidnet.models.layers import (
+    ConvNormAct,
+    FeedForward,
+    RepDepthwise,
+    Residual,
+    SqueezeExcitation,
+    build_stem,
+)
+
+TAPS = ('stage_end', 'before_last')
+LAST_STAGE = NUM_STAGES - 1
+
+
+def build_channel_mixer(
+    channels: int,
+    norm_cfg: dict[str, Any],
+    act_cfg: dict[str, Any],
+    drop_path_rate: float,
+) -> Residual:
+    """The residual bottleneck that ends every block, (N, C, H, W) to same.
+
+    Args:
+        channels: C.
+        norm_cfg: The normalisation.
+        act_cfg: The activation.
+        drop_path_rate: Rate of stochastic depth.
+    """
+    branch = FeedForward(channels, norm_cfg, act_cfg, expansion=2, bias=False)
+    return Residual(branch, drop_path_rate)
+
+
+class RepViTBlock(nn.Module):
+    """Token mixer, squeeze-and-excitation on some, channel mixer; shape kept.
+
+    Args:
+        channels: C.
+        norm_cfg: The normalisation.
+        act_cfg: The activation.
+        drop_path_rate: Rate of stochastic depth of the channel mixer.
+        with_se: Whether there is a squeeze-and-excitation.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        norm_cfg: dict[str, Any],
+        act_cfg: dict[str, Any],
+        drop_path_rate: float,
+        with_se: bool,
+    ) -> None:
+        super().__init__()
+        self.mixer = RepDepthwise(channels, norm_cfg)
+        self.se = SqueezeExcitation(channels) if with_se else nn.Identity()
+        self.ffn = build_channel_mixer(channels, norm_cfg, act_cfg, drop_path_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From (N, C, H, W) to the same shape."""
+        return self.ffn(self.se(self.mixer(x)))
+
+
+class RepViTDownsample(nn.Module):
+    """Depthwise 3x3 of stride 2, 1x1 to the new width, channel mixer.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        norm_cfg: The normalisation.
+        act_cfg: The activation.
+        drop_path_rate: Rate of stochastic depth of the channel mixer.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        norm_cfg: dict[str, Any],
+        act_cfg: dict[str, Any],
+        drop_path_rate: float,
+    ) -> None:
+        super().__init__()
+        self.depthwise = ConvNormAct(
+            in_channels,
+            in_channels,
+            3,
+            stride=2,
+            groups=in_channels,
+            bias=False,
+            norm_cfg=norm_cfg,
+        )
+        self.pointwise = ConvNormAct(
+            in_channels, out_channels, bias=False, norm_cfg=norm_cfg
+        )
+        self.ffn = build_channel_mixer(out_channels, norm_cfg, act_cfg, drop_path_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From (N, C_in, H, W) to (N, C_out, ceil(H / 2), ceil(W / 2))."""
+        return self.ffn(self.pointwise(self.depthwise(x)))
+
+
+@MODELS.register_module()
+class RepViT(PyramidBackbone):
+    """RepViT with feature-pyramid outputs, in its training form.
+
+    Args:
+        arch: 'm0_6', 'm0_9', 'm1_0', 'm1_1', 'm1_5' or 'm2_3', or a dict with the
+            keys ``channels`` and ``blocks``, one number a stage; the block that
+            halves the resolution counts. Defaults to 'm1_1'.
+        in_channels: Channels of the image. Defaults to 3.
+        out_indices: The stages (0 to 3) whose outputs are returned, ascending.
+            What comes after the last one is not built. Defaults to (0, 1, 2, 3).
+        tap: Where the first three stages are tapped: 'stage_end', as the published
+            segmentation configs have it, or 'before_last', one block earlier, as
+            the published detection configs (and timm) have it. The last stage is
+            tapped at its end. Defaults to 'stage_end'.
+        frozen_stages: 0 freezes the stem, i > 0 the stem and the first i stages,
+            -1 nothing. Defaults to -1.
+        norm_eval: Whether normalisation layers stay in evaluation mode while
+            training, as in the published dense configs. Defaults to False.
+        with_cp: Whether activations are recomputed in the backward pass to save
+            memory (gradient checkpointing). Defaults to False.
+        norm_cfg: The normalisation. Defaults to ``dict(type='BN')``.
+        act_cfg: The activation. Defaults to ``dict(type='GELU')``, the exact one.
+        drop_path_rate: Stochastic depth of the channel mixers: the last rate of a
+            linear rule from 0 over all blocks of the four stages, or a list with
+            one rate a block. Defaults to 0, as published.
+        init_cfg: Initialisation. ``dict(type='Pretrained', checkpoint=...)`` is
+            loaded last and checked tensor by tensor. Defaults to None: Kaiming
+            normal (fan in) for convolutions, 1 and 0 for normalisations.
+
+    Raises:
+        UserError: If ``arch`` is unknown or incomplete, or ``out_indices``,
+            ``tap``, ``frozen_stages`` or ``drop_path_rate`` do not fit it.
+
+    Example:
+        >>> import torch
+        >>> backbone = RepViT(arch='m0_9').eval()
+        >>> for feature in backbone(torch.zeros(1, 3, 64, 96)):
+        ...     print(tuple(feature.shape))
+        (1, 48, 16, 24)
+        (1, 96, 8, 12)
+        (1, 192, 4, 6)
+        (1, 384, 2, 3)
+    """
+
+    # The published code; the paper's Table 1 and figures give the same widths.
+    arch_settings = {
+        'm0_6': dict(channels=(40, 80, 160, 320), blocks=(2, 3, 10, 2)),
+        'm0_9': dict(channels=(48, 96, 192, 384), blocks=(3, 4, 16, 3)),
+        'm1_0': dict(channels=(56, 112, 224, 448), blocks=(3, 4, 16, 3)),
+        'm1_1': dict(channels=(64, 128, 256, 512), blocks=(3, 4, 14, 3)),
+        'm1_5': dict(channels=(64, 128, 256, 512), blocks=(5, 6, 26, 5)),
+        'm2_3': dict(channels=(80, 160, 320, 640), blocks=(7, 8, 36, 3)),
+    }
+    # The block that halves the resolution is one of a stage's blocks.
+    least_blocks = 1
+
+    def __init__(
+        self,
+        arch: str | dict[str, Sequence[int]] = 'm1_1',
+        in_channels: int = 3,
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        tap: str = 'stage_end',
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        norm_cfg: dict[str, Any] | None = None,
+        act_cfg: dict[str, Any] | None = None,
+        drop_path_rate: float | Sequence[float] = 0.0,
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(
+            arch=arch,
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            with_cp=with_cp,
+            norm_cfg=norm_cfg,
+            act_cfg=act_cfg,
+            init_cfg=init_cfg,
+        )
+        self.tap = self._check_tap(tap)
+        stem = build_stem(
+            in_channels,
+            self.arch['channels'][0],
+            self.norm_cfg,
+            self.act_cfg,
+            bias=False,
+            last_act=False,
+        )
+        self._build(stem, self.arch['blocks'], drop_path_rate)
+
+    def _build_stage(self, stage: int, rates: Sequence[float]) -> nn.Sequential:
+        """A downsampling block (but in the first stage), then the others."""
+        channels = self.arch['channels'][stage]
+        both = (self.norm_cfg, self.act_cfg)
+        layers: list[nn.Module] = []
+        if stage > 0:
+            before = self.arch['channels'][stage - 1]
+            layers.append(RepViTDownsample(before, channels, *both, rates[0]))
+        rest = rates[len(layers) :]
+        for number, rate in enumerate(rest):
+            # Every other block has it, but none has before a downsampling.
+            with_se = number % 2 == 0 and (
+                stage == LAST_STAGE or number < len(rest) - 1
+            )
+            layers.append(RepViTBlock(channels, *both, rate, with_se))
+        if stage == self.built_stages[-1] and self._is_tapped_early(stage):
+            layers.pop()
+        return nn.Sequential(*layers)
+
+    def _is_tapped_early(self, stage: int) -> bool:
+        return self.tap == 'before_last' and stage < LAST_STAGE
+
+    def _blocks_after_tap(self, stage: int) -> int:
+        followed = stage < self.built_stages[-1]
+        return int(followed and self._is_tapped_early(stage))
+
+    def _check_tap(self, tap: str) -> str:
+        if tap not in TAPS:
+            raise UserError(
+                f"unknown tap '{tap}' of RepViT: choose {' or '.join(TAPS)}"
+            )
+        if tap == 'before_last' and min(self.arch['blocks'][:LAST_STAGE]) < 2:
+            raise UserError(
+                "tap='before_last' needs at least two blocks in each of the first "
+                f'three stages, but arch has {self.arch["blocks"]}'
+            )
+        return tap
