@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
+from mmrapidnet.checkpoints.recognise import refuse_unconverted
 from mmrapidnet.errors import UserError
 
 # How the weights of a backbone are called in a file: bare, or inside a model.
@@ -36,8 +37,9 @@ def load_pretrained(
         The names of the tensors in the file that were not used.
 
     Raises:
-        UserError: If the file cannot be read as weights, matches nothing, lacks
-            tensors of the module or has some in another shape.
+        UserError: If the file cannot be read as weights, is a published one that
+            awaits conversion, matches nothing, lacks tensors of the module or has
+            some in another shape.
     """
     source = read_state_dict(checkpoint)
     target = module.state_dict()
@@ -114,6 +116,7 @@ def get_state_dict(content: dict[str, Any], checkpoint: str) -> dict[str, Tensor
         if isinstance(value, Tensor)
     }
     if not state:
+        refuse_unconverted(content, checkpoint)
         raise UserError(
             f'{checkpoint} holds no weights: expected a state dict, bare or under '
             f"'state_dict', but found {shorten(map(str, content)) or 'nothing'}"
@@ -156,9 +159,12 @@ def check_account(
         checkpoint: The file's name, for the message.
 
     Raises:
-        UserError: Naming the first few tensors that are missing or do not fit.
+        UserError: Naming the first few tensors that are missing or do not fit; for a
+            published file, how to convert it.
     """
     missing = [name for name in target if prefix + name not in source]
+    if missing:
+        refuse_unconverted(source, checkpoint)
     if len(missing) == len(target):
         raise UserError(
             f'{checkpoint} matches nothing of {model_name}: it holds '

@@ -14,7 +14,8 @@ What it does:
     ``Pretrained``, ``init_detector``, ``init_model``, inferencers) goes
     through the same restricted loading as :func:`load`, which allows exactly
     the names in :mod:`mmrapidnet.compat.pickled`, and the config text inside
-    is made inert by :mod:`mmrapidnet.compat.config_text`.
+    is made inert by :mod:`mmrapidnet.compat.config_text`.  Files in the
+    safetensors format are read in the same places.
 """
 
 import os
@@ -23,6 +24,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from mmrapidnet.checkpoints import safetensors_file
 from mmrapidnet.compat import config_text, pickled, unpickler
 from mmrapidnet.errors import UserError
 
@@ -39,7 +41,8 @@ def load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict:
     """Load a checkpoint file, executing nothing of it.
 
     Args:
-        path: The file, as ``torch.save``, mmengine or mmcv wrote it.
+        path: The file, as ``torch.save``, mmengine or mmcv wrote it, or in the
+            safetensors format.
         map_location: As for ``torch.load``. Default: ``'cpu'``.
 
     Returns:
@@ -98,8 +101,8 @@ class _SafeTorch:
 
 def _load(file: BinaryIO, name: str, map_location: Any) -> dict:
     try:
-        checkpoint = _unpickle(file, map_location or 'cpu')
-    except torch.cuda.OutOfMemoryError:
+        checkpoint = _read(file, map_location or 'cpu')
+    except (torch.cuda.OutOfMemoryError, UserError):
         raise
     # A damaged or crafted file makes the unpickler fail in any way whatever.
     except Exception as error:
@@ -109,6 +112,12 @@ def _load(file: BinaryIO, name: str, map_location: Any) -> dict:
         raise UserError(f'checkpoint {name} holds a {kind}, not a dict of weights')
     config_text.make_inert(checkpoint)
     return checkpoint
+
+
+def _read(file: BinaryIO, map_location: Any) -> Any:
+    if safetensors_file.is_safetensors(file):
+        return safetensors_file.read(file, map_location)
+    return _unpickle(file, map_location)
 
 
 def _unpickle(file: BinaryIO, map_location: Any) -> Any:

@@ -1,0 +1,206 @@
+"""Published checkpoints in our names, with nothing lost on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import mmrapidnet
+from mmrapidnet.checkpoints import safetensors_file
+from mmrapidnet.checkpoints.matching import check_model, match
+from mmrapidnet.checkpoints.pretrained import shorten
+from mmrapidnet.checkpoints.published import AUTHORS, METHODS, TIMM_REPVIT
+from mmrapidnet.checkpoints.recognise import BARE, Kind, choose_weights, find_kind
+from mmrapidnet.errors import UserError
+
+RECORD = 'mmrapidnet_conversion'
+_OURS = re.compile(r'(backbone\.)?stem\.\d\.(conv|norm)\.')
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion did; the record that the new file carries.
+
+    Attributes:
+        source: Name of the published file.
+        sha256: Its hash.
+        kind: What it was recognised as.
+        model: Name of the model, such as 'rapidnet_s'.
+        weights: The entry of the file whose weights were taken.
+        tensors: The number of tensors, all of which were matched.
+        dropped: What else the file held.
+        version: Version of mmrapidnet.
+    """
+
+    source: str
+    sha256: str
+    kind: str
+    model: str
+    weights: str
+    tensors: int
+    dropped: list[str]
+    version: str
+
+    def __str__(self) -> str:
+        dropped = f': {", ".join(self.dropped)}' if self.dropped else ''
+        return (
+            f'{self.source} is a {self.kind}; weights taken from {self.weights}\n'
+            f'model: {self.model}\n'
+            f'matched {self.tensors} of {self.tensors} tensors; '
+            f'dropped {len(self.dropped)} other entries of the file{dropped}'
+        )
+
+
+def convert_checkpoint(
+    src: str | Path,
+    dst: str | Path,
+    model: str | None = None,
+    ema: bool | None = None,
+    configs: str | Path | None = None,
+) -> Conversion:
+    """Turn a published checkpoint into one in our names.
+
+    Every tensor of the source is matched or it is an error, and so is every tensor
+    of the model. Nothing that the source may hold is executed.
+
+    Args:
+        src: The published file: of a classifier of RapidNet, MobileViG or RepViT
+            (the authors' or timm's), or of a Mask R-CNN (mmdet 2.x) or Semantic FPN
+            (mmseg 0.x) with one.
+        dst: The file to write: ``.safetensors`` in that format, any other as
+            ``torch.save`` does it.
+        model: The model that is expected, such as 'rapidnet_s'. Defaults to the one
+            of the family that fits.
+        ema: Whether to take the moving average of the weights. Defaults to None:
+            where there is one.
+        configs: The folder of the project's configs, for dense models. Defaults to
+            that of the installed package.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UserError: If the file cannot be read, is none of these, has been converted
+            before or does not fit, or ``dst`` cannot be written.
+    """
+    from mmrapidnet.compat.checkpoint import load
+
+    src, dst = Path(src), Path(dst)
+    _check_destination(src, dst)
+    check_model(model)
+    content = load(src)
+    _refuse_converted(content, src)
+    entry, weights = choose_weights(content, ema, str(src))
+    kind = _recognise(weights, src)
+    configs = configs or Path(mmrapidnet.__file__).with_name('.mim') / 'configs'
+    model, names = match(kind, weights, model, str(src), configs)
+
+    labels = _keep_labels(content)
+    conversion = Conversion(
+        source=src.name,
+        sha256=hashlib.sha256(src.read_bytes()).hexdigest(),
+        kind=str(kind),
+        model=model,
+        weights=entry,
+        tensors=len(names),
+        dropped=_list_dropped(content, entry, labels),
+        version=mmrapidnet.__version__,
+    )
+    # Clones, because neither format keeps apart what shares memory.
+    state = {
+        ours: weights[theirs].detach().clone(memory_format=torch.contiguous_format)
+        for ours, theirs in names.items()
+    }
+    meta = {RECORD: asdict(conversion)}
+    # Where there is none, the libraries fall back on their own labels.
+    if labels:
+        meta['dataset_meta'] = labels
+    _write(dst, state, meta)
+    return conversion
+
+
+def _check_destination(src: Path, dst: Path) -> None:
+    if dst.is_dir():
+        raise UserError(f'{dst} is a folder: give the name of the file to write')
+    if dst.exists() and src.exists() and dst.samefile(src):
+        raise UserError(f'{dst} is the published file itself: give another name')
+
+
+def _refuse_converted(content: dict[str, Any], src: Path) -> None:
+    record = _meta(content).get(RECORD)
+    if isinstance(record, dict):
+        raise UserError(
+            f'{src} was converted before, from {record.get("source")}: it is in '
+            "mmrapidnet's names already; use it as it is"
+        )
+
+
+def _recognise(weights: dict[str, Tensor], src: Path) -> Kind:
+    kind = find_kind(weights)
+    if kind is None and any(map(_OURS.match, weights)):
+        raise UserError(f"{src} is in mmrapidnet's names already; nothing to convert")
+    if kind is None:
+        titles = [layout.title for layout in (*AUTHORS, TIMM_REPVIT)]
+        raise UserError(
+            f'{src} is not a published checkpoint that can be converted: expected a '
+            f'classifier ({", ".join(titles)}) or one of '
+            f'{" and ".join(method.title for method in METHODS)} on such a backbone, '
+            f'but found {shorten(weights) or "no weights"}'
+        )
+    return kind
+
+
+def _meta(content: dict[str, Any]) -> dict[str, Any]:
+    meta = content.get('meta')
+    return meta if isinstance(meta, dict) else {}
+
+
+def _keep_labels(content: dict[str, Any]) -> dict[str, Any]:
+    """The names and colours of the classes, as the new libraries store them."""
+    meta = _meta(content)
+    labels = {}
+    if isinstance(meta.get('CLASSES'), (list, tuple)):
+        labels['classes'] = [str(name) for name in meta['CLASSES']]
+    if isinstance(meta.get('PALETTE'), (list, tuple)):
+        labels['palette'] = [[int(v) for v in colour] for colour in meta['PALETTE']]
+    return labels
+
+
+def _list_dropped(
+    content: dict[str, Any], entry: str, labels: dict[str, Any]
+) -> list[str]:
+    """Name what a file held besides the weights and the labels."""
+    meta = _meta(content)
+    others = [
+        str(name)
+        for name, value in content.items()
+        if name != entry
+        and not (name == 'meta' and meta)
+        and not (entry == BARE and isinstance(value, Tensor))
+    ]
+    return others + [f'meta.{k}' for k in meta if str(k).lower() not in labels]
+
+
+def _write(dst: Path, state: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write a file whole or not at all."""
+    temporary = dst.with_name(f'.{dst.name}.{os.getpid()}')
+    try:
+        dst.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, 'wb') as file:
+            if dst.suffix == safetensors_file.SUFFIX:
+                file.write(safetensors_file.write(state, meta))
+            else:
+                torch.save(dict(state_dict=state, meta=meta), file)
+        os.replace(temporary, dst)
+    except OSError as error:
+        raise UserError(f'{dst} cannot be written: {error.strerror}') from error
+    finally:
+        if temporary.exists():
+            temporary.unlink()
