@@ -19,19 +19,25 @@ def check_datasets(cfg: Config, dataloaders: list[str]) -> None:
     """Raise unless every data set of some dataloaders is where the config says.
 
     Args:
-        cfg: The config of a detector or a segmenter.
+        cfg: The config of a run.
         dataloaders: Names of the dataloaders that will be used.
 
     Raises:
         UserError: In one line, what is missing or damaged and how the data set is
             laid out.
     """
+    hint = _ELSEWHERE
+    if cfg.get('shapes_root'):
+        hint = f'make it: python tools/make_shapes.py {cfg.shapes_root}'
     for name in dataloaders:
         for dataset in iter_datasets(cfg.get(name)):
-            _check_dataset(dataset)
+            if dataset.get('type') == 'ImageNet':
+                _check_imagenet(dataset, hint)
+            else:
+                _check_dataset(dataset, hint)
 
 
-def _check_dataset(dataset: dict[str, Any]) -> None:
+def _check_dataset(dataset: dict[str, Any], hint: str) -> None:
     root = Path(dataset.get('data_root') or '')
     prefixes = dict(dataset.get('data_prefix') or {})
     ann_file = dataset.get('ann_file')
@@ -40,11 +46,36 @@ def _check_dataset(dataset: dict[str, Any]) -> None:
         if not (root / path).exists():
             raise UserError(
                 f'no data set at {root or "."}: {root / path} is missing; expected '
-                f'there: {", ".join(wanted)}; {_ELSEWHERE}'
+                f'there: {", ".join(wanted)}; {hint}'
             )
     # COCO's own file is half a gigabyte: it is enough that one process reads it.
     if ann_file and str(ann_file).endswith('.json') and _is_first_process():
         _check_coco_json(root / ann_file, dataset)
+
+
+def _check_imagenet(dataset: dict[str, Any], hint: str) -> None:
+    from mmpretrain.datasets import ImageNet
+
+    # What its arguments mean, without looking for images yet.
+    arguments = {
+        key: dataset[key] for key in dataset if key not in ('type', 'pipeline')
+    }
+    meant = ImageNet(**{**arguments, 'lazy_init': True})
+    folder = Path(meant.img_prefix)
+    listing = meant.ann_file or folder.parent / 'meta' / f'{folder.name}.txt'
+    expected = f'one folder a class, or all images and {listing} beside it; {hint}'
+    for path in (folder, meant.ann_file):
+        if path and not Path(path).exists():
+            raise UserError(
+                f'no data set at {meant.data_root}: {path} is missing; expected there: '
+                f'{expected}'
+            )
+    found = sum(path.is_dir() for path in folder.iterdir())
+    if not meant.ann_file and found != len(meant.CLASSES):
+        raise UserError(
+            f'{folder} holds {found} folders instead of {len(meant.CLASSES)}, one for '
+            f'each class; expected there: {expected}'
+        )
 
 
 def _is_first_process() -> bool:

@@ -1,4 +1,4 @@
-"""What the options of training and testing mean for a config, for both libraries."""
+"""What the options of training and testing mean for a config of each library."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def enable_amp(cfg: Config) -> None:
     Raises:
         UserError: If the config's optimizer wrapper is of a kind of its own.
     """
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    kind = cfg.get('optim_wrapper', dict(type=None)).get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise UserError(
             f"--amp needs optim_wrapper.type to be 'OptimWrapper', but it is '{kind}'"
@@ -61,23 +61,25 @@ def save_predictions(cfg: Config, out: str) -> None:
 
     Args:
         cfg: The config, changed in place.
-        out: For detection a pickle file, for segmentation a folder of label maps.
+        out: For segmentation a folder of label maps, otherwise a pickle file.
 
     Raises:
-        UserError: If a detector's ``out`` is not called ``.pkl``.
+        UserError: If the pickle file is not called ``.pkl``.
     """
     if cfg.default_scope == 'mmseg':
         cfg.test_evaluator.update(output_dir=out, keep_results=True)
         return
     if not out.endswith(('.pkl', '.pickle')):
         raise UserError(
-            f'--out {out}: the predictions of a detector go into a .pkl file'
+            f'--out {out}: the predictions of a detector or a classifier go into a '
+            '.pkl file'
         )
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     evaluators = cfg.test_evaluator
     if not isinstance(evaluators, (list, tuple)):
         evaluators = [evaluators]
-    dump = dict(type='DumpDetResults', out_file_path=out)
+    kind = 'DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'
+    dump = dict(type=kind, out_file_path=out)
     cfg.test_evaluator = [*evaluators, dump]
 
 
@@ -97,6 +99,9 @@ def draw_predictions(cfg: Config, folder: str) -> None:
             '--show-dir needs default_hooks.visualization in the config, such as '
             "dict(type='DetVisualizationHook') or dict(type='SegVisualizationHook')"
         )
+    if cfg.default_scope == 'mmpretrain':
+        hook.update(enable=True, interval=1, out_dir=folder)
+        return
     hook.draw = True
     if cfg.default_scope == 'mmseg':
         # By default it draws one batch in fifty.

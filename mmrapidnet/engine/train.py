@@ -27,9 +27,15 @@ def train(cfg: Config) -> dict[str, float]:
         The metrics of the last validation; empty if there was none.
 
     Raises:
-        UserError: If a data set or checkpoint is missing or damaged.
+        UserError: If the config has no recipe, or a data set or checkpoint is missing
+            or damaged.
     """
     require_library(cfg)
+    if cfg.get('train_cfg') is None:
+        raise UserError(
+            f'{cfg.filename} has no training recipe (train_cfg): it is for testing '
+            'weights, with tools/test.py CONFIG CHECKPOINT'
+        )
     check_datasets(cfg, ['train_dataloader', 'val_dataloader'])
     start = read_start(cfg)
     runner = build_runner(cfg)

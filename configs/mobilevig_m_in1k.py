@@ -1,0 +1,6 @@
+_base_ = 'mobilevig_ti_in1k.py'
+
+model = dict(
+    backbone=dict(arch='m'),
+    head=dict(classifier=dict(in_channels=400, hidden_channels=768)),
+)

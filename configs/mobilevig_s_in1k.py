@@ -1,0 +1,3 @@
+_base_ = 'mobilevig_ti_in1k.py'
+
+model = dict(backbone=dict(arch='s'))

@@ -1,0 +1,6 @@
+_base_ = 'rapidnet_ti_in1k.py'
+
+model = dict(
+    backbone=dict(arch='b'),
+    head=dict(classifier=dict(in_channels=416, hidden_channels=768)),
+)

@@ -1,0 +1,3 @@
+_base_ = 'repvit_m0_9_in1k.py'
+
+model = dict(backbone=dict(arch='m1_1'), head=dict(classifier=dict(in_channels=512)))
