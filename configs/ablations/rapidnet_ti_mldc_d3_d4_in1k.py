@@ -1,0 +1,3 @@
+_base_ = '../rapidnet_ti_in1k.py'
+
+model = dict(backbone=dict(mixer_dilations=(3, 4)))

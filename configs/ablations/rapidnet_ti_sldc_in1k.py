@@ -1,0 +1,3 @@
+_base_ = '../rapidnet_ti_in1k.py'
+
+model = dict(backbone=dict(mixer='single_level', cpe=False, large_kernel_ffn=False))
