@@ -6,12 +6,15 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
 from mmrapidnet.errors import UserError
 
 INTERRUPTED = 130
+SHAPES_ROOT = 'data/shapes'
 
 
 def main_guard(main: Callable[[], None]) -> None:
@@ -45,6 +48,14 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         'the evaluators there',
     )
     parser.add_argument(
+        '--shapes',
+        nargs='?',
+        const=SHAPES_ROOT,
+        metavar='DIR',
+        help="train and test the config's model on Shapes instead of its own data; "
+        f'DIR is what tools/make_shapes.py wrote (default: {SHAPES_ROOT})',
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -60,24 +71,37 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
-def load_run_config(args: argparse.Namespace) -> Config:
+def load_run_config(args: argparse.Namespace, configs: Path) -> Config:
     """Mend the stack, then read the config that training or testing was called with.
 
     Args:
         args: What a parser with `add_run_arguments` and ``config`` gave.
+        configs: The folder of the project's configs.
 
     Returns:
         The config.
 
     Raises:
-        UserError: If there is no such config.
+        UserError: If there is no such config, or its data are asked for in two
+            places.
     """
     from mmrapidnet import compat
     from mmrapidnet.engine.config import load_config
+    from mmrapidnet.engine.shapes import point_at_shapes
 
+    if args.shapes and args.data_root:
+        raise UserError(
+            f'--shapes {args.shapes} and --data-root {args.data_root} both say where '
+            'the data are: give one of them'
+        )
+    adapt = None
+    if args.shapes:
+        adapt = partial(point_at_shapes, root=args.shapes, configs=configs)
     # mmengine reads it; torchrun sets it, older launchers pass the argument.
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     compat.apply()
-    cfg = load_config(args.config, args.cfg_options, args.data_root, args.work_dir)
+    cfg = load_config(
+        args.config, args.cfg_options, args.data_root, args.work_dir, adapt
+    )
     cfg.launcher = args.launcher
     return cfg

@@ -6,11 +6,7 @@ Every step is a command that the user can type as well; it is printed before it 
 from __future__ import annotations
 
 import json
-import re
-import shlex
 import shutil
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +17,8 @@ from rich.table import Table
 from mmrapidnet.analysis.contact_sheet import draw_contact_sheet
 from mmrapidnet.analysis.curves import draw_curves
 from mmrapidnet.data import write_shapes
-from mmrapidnet.errors import UserError
+from mmrapidnet.steps import last_checkpoint, run_tool, say, shown
 
-# What mmengine's logger says of a training or testing iteration.
-_PROGRESS = re.compile(
-    r'Iter\((?P<mode>\w+)\)\s*\[\s*(?P<step>\d+)/(?P<total>\d+)\]'
-    r'(?:.*?eta: (?P<eta>[\d:, day]+?)\s\s)?(?:.*?\bloss: (?P<loss>[\d.]+))?'
-)
 DRAWN = 8
 
 
@@ -85,7 +76,7 @@ def quickstart(repo: Path, data_root: Path, out_dir: Path) -> None:
     Raises:
         UserError: If a step fails, naming its log.
     """
-    _say(f'[1/4] Shapes, a data set drawn on the spot, into {_shown(data_root)}')
+    say(f'[1/4] Shapes, a data set drawn on the spot, into {shown(data_root)}')
     write_shapes(data_root, progress=True)
     shutil.rmtree(out_dir, ignore_errors=True)
     out_dir.mkdir(parents=True)
@@ -96,7 +87,7 @@ def quickstart(repo: Path, data_root: Path, out_dir: Path) -> None:
         title='RapidNet-Ti on the held-out images of Shapes',
     )
     for number, job in enumerate(JOBS, start=2):
-        _say(f'[{number}/4] {job.title}')
+        say(f'[{number}/4] {job.title}')
         start = time.monotonic()
         steps.train(job)
         minutes = (time.monotonic() - start) / 60
@@ -106,15 +97,15 @@ def quickstart(repo: Path, data_root: Path, out_dir: Path) -> None:
             seconds = record['seconds_per_image']
             row = (f'{value:.3f}', f'{minutes:.1f}', f'{seconds:.3f}')
             table.add_row(job.title, label, *row)
-    _say(f'[4/4] pictures, into {_shown(out_dir)}')
+    say(f'[4/4] pictures, into {shown(out_dir)}')
     some = [picture for job in JOBS for picture in steps.draw(job)[:2]]
     draw_contact_sheet(some, out_dir / 'predictions.png', width=300)
     Console().print(table)
-    _say(
+    say(
         'predictions beside the ground truth: '
-        + ', '.join(_shown(path) for path in sorted(out_dir.glob('predictions*.png')))
+        + ', '.join(shown(path) for path in sorted(out_dir.glob('predictions*.png')))
     )
-    _say('curves: ' + ', '.join(map(_shown, sorted(out_dir.glob('curves_*.png')))))
+    say('curves: ' + ', '.join(map(shown, sorted(out_dir.glob('curves_*.png')))))
 
 
 @dataclass(frozen=True)
@@ -154,58 +145,12 @@ class _Steps:
         return pictures
 
     def last_checkpoint(self, run: str) -> Path:
-        """The newest checkpoint of a run, as mmengine notes it."""
-        return Path((self.out_dir / run / 'last_checkpoint').read_text().strip())
+        return last_checkpoint(self.out_dir / run)
 
     def run_tool(self, tool: str, job: Job, run: str, *arguments: str | Path) -> None:
-        """Run a script of tools/, its log in a file and its progress in sight."""
         command = [
-            Path(sys.executable),
-            *(self.repo / 'tools' / tool, self.repo / 'configs' / job.config),
+            self.repo / 'configs' / job.config,
             *('--data-root', self.data_root / job.data),
             *('--work-dir', self.out_dir / run, *arguments),
         ]
-        command = [_shown(part) for part in command]
-        _say('  $ ' + shlex.join(command))
-        log = self.out_dir / f'{run}.log'
-        with (
-            log.open('w') as file,
-            subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            ) as process,
-        ):
-            for line in process.stdout:
-                file.write(line)
-                match = match_progress(line)
-                if match:
-                    _say('    ' + describe_progress(match))
-        if process.returncode:
-            last = next((s for s in reversed(log.read_text().splitlines()) if s), '')
-            raise UserError(f'{tool} {job.config} failed: {last} (see {_shown(log)})')
-
-
-def _say(words: str) -> None:
-    print(words, flush=True)
-
-
-def match_progress(line: str) -> re.Match | None:
-    """Find where a run is in a line of its log, if that line says so."""
-    return _PROGRESS.search(line)
-
-
-def describe_progress(match: re.Match) -> str:
-    """Say in a few words where a run is."""
-    words = f'{match["mode"]:5} {int(match["step"]):5d}/{match["total"]}'
-    if match['loss']:
-        words += f'  loss {match["loss"]}'
-    if match['eta']:
-        words += f'  time left {match["eta"]}'
-    return words
-
-
-def _shown(part: str | Path) -> str:
-    """A path relative to where the user stands, if it lies below."""
-    here = Path.cwd()
-    if isinstance(part, Path) and part.is_relative_to(here):
-        part = part.relative_to(here)
-    return str(part)
+        run_tool(self.repo / 'tools' / tool, command, self.out_dir / f'{run}.log')

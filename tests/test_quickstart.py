@@ -6,34 +6,7 @@ import shutil
 import pytest
 from conftest import assert_one_line_error, run_tool
 
-from mmrapidnet.quickstart import JOBS, describe_progress, match_progress
-
-
-@pytest.mark.parametrize(
-    ('line', 'words'),
-    [
-        (
-            '11/21 10:43:21 - mmengine - INFO - Iter(train) [1000/1200]  lr: 8.0147e-05'
-            '  eta: 0:02:36  time: 0.8261  data_time: 0.0111  loss: 1.3333  acc: 9',
-            'train  1000/1200  loss 1.3333  time left 0:02:36',
-        ),
-        (
-            '11/21 - mmengine - INFO - Iter(train) [ 25/300]  lr: 1e-05  eta: 1 day, '
-            '0:02:36  time: 1.0  loss: 0.5',
-            'train    25/300  loss 0.5  time left 1 day, 0:02:36',
-        ),
-        (
-            '11/21 - mmengine - INFO - Iter(test) [38/38]    coco/bbox_mAP: 0.2710',
-            'test     38/38',
-        ),
-    ],
-)
-def test_progress(line, words):
-    assert describe_progress(match_progress(line)) == words
-
-
-def test_other_lines_are_no_progress():
-    assert match_progress('11/21 - mmengine - INFO - Checkpoints will be saved') is None
+from mmrapidnet.quickstart import JOBS
 
 
 def test_a_step_that_fails_is_named(tmp_path):

@@ -1,10 +1,14 @@
 """Draw the predictions of a detector or a segmenter on images."""
 
 import argparse
+from functools import partial
+from pathlib import Path
 
 from mmrapidnet import compat
-from mmrapidnet.cli import main_guard
-from mmrapidnet.engine import config, infer
+from mmrapidnet.cli import SHAPES_ROOT, main_guard
+from mmrapidnet.engine import config, infer, shapes
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
 
 def parse_args() -> argparse.Namespace:
@@ -14,6 +18,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--config', required=True, help='config file')
     parser.add_argument('--checkpoint', required=True, help='checkpoint file')
+    parser.add_argument(
+        '--shapes', action='store_true', help='the checkpoint was trained with --shapes'
+    )
     parser.add_argument('--out', required=True, help='folder for the pictures')
     parser.add_argument('--device', help='such as cpu or cuda:0')
     parser.add_argument(
@@ -25,7 +32,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     compat.apply()
-    cfg = config.load_config(args.config)
+    adapt = partial(shapes.point_at_shapes, root=SHAPES_ROOT, configs=CONFIGS)
+    cfg = config.load_config(args.config, adapt=adapt if args.shapes else None)
     images = infer.infer(
         cfg, args.checkpoint, args.inputs, args.out, args.device, args.score_thr
     )

@@ -1,9 +1,12 @@
 """Test a checkpoint with the metrics of its config (mAP, mIoU, top-1)."""
 
 import argparse
+from pathlib import Path
 
 from mmrapidnet.cli import add_run_arguments, load_run_config, main_guard
 from mmrapidnet.engine import options, test
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,7 +28,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = load_run_config(args)
+    cfg = load_run_config(args, CONFIGS)
     if args.out:
         options.save_predictions(cfg, args.out)
     if args.show_dir:

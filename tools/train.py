@@ -1,9 +1,12 @@
 """Train a detector, a segmenter or a classifier from a config."""
 
 import argparse
+from pathlib import Path
 
 from mmrapidnet.cli import add_run_arguments, load_run_config, main_guard
 from mmrapidnet.engine import options, train
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,7 +34,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = load_run_config(args)
+    cfg = load_run_config(args, CONFIGS)
     if args.pretrained:
         options.start_backbone_from(cfg, args.pretrained)
     if args.amp:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ def load_config(
     options: dict[str, Any] | None = None,
     data_root: str | None = None,
     work_dir: str | None = None,
+    adapt: Callable[[Config], None] | None = None,
 ) -> Config:
     """Read a config, override settings and decide where the run's files go.
 
@@ -29,6 +30,8 @@ def load_config(
         data_root: New root of the data set, if given; see `move_data_root`.
         work_dir: Folder for logs and models. Defaults to the config's own or
             ``work_dirs/<name of the config>``.
+        adapt: What else changes the config in place before ``options`` have the
+            last word, such as `mmrapidnet.engine.shapes.point_at_shapes`.
 
     Returns:
         The config.
@@ -57,6 +60,8 @@ def load_config(
         ) from error
     if data_root is not None:
         move_data_root(cfg, data_root)
+    if adapt is not None:
+        adapt(cfg)
     cfg.merge_from_dict(options or {})
     if work_dir is not None:
         cfg.work_dir = work_dir

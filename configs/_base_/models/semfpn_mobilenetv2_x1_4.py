@@ -1,0 +1,15 @@
+# Tapped at strides 4, 8, 16 and 32; batch normalisation trains, across processes.
+_base_ = ['mmseg::_base_/models/fpn_r50.py', '../plugin_mobilenetv2.py']
+
+model = dict(
+    pretrained=None,
+    backbone=dict(
+        _delete_=True,
+        type='mmpretrain.MobileNetV2',
+        widen_factor=1.4,
+        out_indices=(1, 2, 4, 6),
+        norm_cfg=dict(type='SyncBN'),
+    ),
+    neck=dict(in_channels=[32, 48, 136, 448]),
+    decode_head=dict(num_classes=150),
+)
