@@ -1,6 +1,6 @@
 """Packages mmrapidnet; configs and tools travel in ``mmrapidnet/.mim``.
 
-That is where mim and ``mmengine.hub.get_config('mmrapidnet::...')`` look for them.
+That is where mim looks for them.
 """
 
 import os

@@ -1,0 +1,238 @@
+"""Test a published checkpoint on its data set and keep what was measured.
+
+Nothing is downloaded: without the file it says which one to fetch from where. Every
+step is a command that the user can type as well; it is printed before it runs.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import shlex
+from importlib import import_module
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+
+from mmrapidnet.analysis.figures import (
+    Metric,
+    Published,
+    PublishedRun,
+    Result,
+    add_result,
+    find_benchmark,
+    read_published,
+)
+from mmrapidnet.analysis.machine import processor_name
+from mmrapidnet.engine.config import load_config
+from mmrapidnet.errors import UserError
+from mmrapidnet.steps import run_tool, say, shown
+
+PACKAGES = ('mmrapidnet', 'torch', 'mmengine', 'mmcv')
+
+
+def reproduce(
+    repo: Path,
+    model: str,
+    file: Path | None = None,
+    data_root: Path | None = None,
+    work_dir: Path | None = None,
+    results: Path | None = None,
+) -> Result:
+    """Convert a published checkpoint, test it, and write the figures into a file.
+
+    Args:
+        repo: The repository, with ``configs/`` and ``tools/``.
+        model: Name of a config, such as 'maskrcnn_rapidnet_m_coco'.
+        file: The published checkpoint.
+        data_root: Folder of the data set. Defaults to the config's.
+        work_dir: Where the converted checkpoint and the logs go. Defaults to
+            ``work_dirs/reproduce/<model>`` in the repository.
+        results: The results file. Defaults to the repository's ``results.yml``.
+
+    Returns:
+        What was measured.
+
+    Raises:
+        UserError: If no checkpoint is published for the model, the file is not given
+            or not there, or a step fails.
+    """
+    published = read_published(repo / 'configs' / 'published.yml')
+    runs = find_runs(published, model)
+    if file is None:
+        choices = ' or '.join(describe_run(run) for run in runs)
+        raise UserError(
+            f'{model} needs its published file: fetch {choices}; then add --file FILE'
+        )
+    if not file.is_file():
+        raise UserError(f'there is no file {file}: give the checkpoint you fetched')
+    run = match_run(runs, file, model)
+    config = repo / 'configs' / f'{model}.py'
+    work_dir = work_dir or repo / 'work_dirs' / 'reproduce' / model
+    results = results or repo / 'results.yml'
+    work_dir.mkdir(parents=True, exist_ok=True)
+
+    cfg = load_config(str(config), data_root=data_root and str(data_root))
+    converted = work_dir / f'{model}.pth'
+    converted.unlink(missing_ok=True)
+    convert, test = repo / 'tools' / 'convert_checkpoint.py', repo / 'tools' / 'test.py'
+    say('[1/2] converting')
+    backbone = cfg.model.backbone
+    expected = ['--model', f'{backbone.type}_{backbone.arch}'.lower()]
+    run_tool(convert, [file, converted, *expected], work_dir / 'convert.log')
+    say('[2/2] testing')
+    options = ['--work-dir', work_dir]
+    if data_root is not None:
+        options += ['--data-root', data_root]
+    run_tool(test, [config, converted, *options], work_dir / 'test.log')
+
+    result = make_result(model, run, file, cfg, work_dir / 'metrics.json')
+    add_result(result, results)
+    report(result, results)
+    return result
+
+
+def find_runs(published: Published, model: str) -> list[PublishedRun]:
+    """Find the published runs of a model that have a checkpoint.
+
+    Args:
+        published: What is published.
+        model: Name of a config.
+
+    Returns:
+        The runs.
+
+    Raises:
+        UserError: If there are none, naming the models that have one.
+    """
+    runs = [run for name, run in list_runs(published) if name == model]
+    if not runs:
+        names = dict.fromkeys(name for name, _ in list_runs(published))
+        raise UserError(
+            f'no checkpoint is published for {model}; there are for {", ".join(names)}'
+        )
+    return runs
+
+
+def list_runs(published: Published) -> list[tuple[str, PublishedRun]]:
+    """List every published checkpoint.
+
+    Args:
+        published: What is published.
+
+    Returns:
+        Names of configs, and their runs that have a checkpoint.
+    """
+    return [
+        (model, run)
+        for model, runs in published.models.items()
+        for run in runs
+        if run.where
+    ]
+
+
+def describe_run(run: PublishedRun) -> str:
+    """Say which file to fetch from where."""
+    return (
+        f'{run.file or "the checkpoint (its name is not known here)"} from {run.where}'
+    )
+
+
+def match_run(runs: list[PublishedRun], file: Path, model: str) -> PublishedRun:
+    """Tell which published run a file is of.
+
+    Args:
+        runs: The model's runs that have a checkpoint.
+        file: The file; where there are several runs it must have its published name.
+        model: The model's name, for the message.
+
+    Returns:
+        The run.
+
+    Raises:
+        UserError: If it cannot be told.
+    """
+    if len(runs) == 1:
+        return runs[0]
+    for run in runs:
+        if run.file == file.name:
+            return run
+    raise UserError(
+        f'{file.name} may be any of several checkpoints of {model}: give it its '
+        f'published name, {" or ".join(str(run.file) for run in runs)}'
+    )
+
+
+def make_result(
+    model: str,
+    run: PublishedRun,
+    file: Path,
+    cfg: Config,
+    metrics_file: Path,
+) -> Result:
+    """Make a record of a test.
+
+    Args:
+        model: Name of the config.
+        run: The published run that the checkpoint is of.
+        file: The published checkpoint.
+        cfg: The config, with the data set that was tested on.
+        metrics_file: The ``metrics.json`` that ``tools/test.py`` wrote.
+
+    Returns:
+        The record.
+
+    Raises:
+        UserError: If the test gave no such figure.
+    """
+    record = json.loads(metrics_file.read_text())
+    command = ['python', 'tools/reproduce.py', model, '--file', file.name]
+    return Result(
+        model=model,
+        checkpoint=file.name,
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        setting=run.setting,
+        figures={
+            metric.name: _percent(record['metrics'], metric, metrics_file)
+            for metric in find_benchmark(model).metrics
+        },
+        images=count_images(cfg),
+        seconds_per_image=round(record['seconds_per_image'], 4),
+        command=shlex.join(command),
+        machine=processor_name(),
+        versions={
+            package: str(import_module(package).__version__)
+            for package in (*PACKAGES, cfg.default_scope)
+        },
+        date=datetime.date.today().isoformat(),
+    )
+
+
+def report(result: Result, results: Path) -> None:
+    """Say what was measured, where it went, and what to do next."""
+    figures = ', '.join(f'{name} {value}' for name, value in result.figures.items())
+    say(f'{result.model}: {figures}, written to {shown(results)}')
+    benchmark = find_benchmark(result.model)
+    if result.images == benchmark.images:
+        say('python tools/model_cards.py puts it into the model index and the README')
+    else:
+        say(
+            f'{result.images} images are not the {benchmark.images} of '
+            f'{benchmark.title}: the model cards leave it out'
+        )
+
+
+def count_images(cfg: Config) -> int:
+    """Count the images that a config is tested on."""
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return len(DATASETS.build(cfg.test_dataloader.dataset))
+
+
+def _percent(metrics: dict[str, float], metric: Metric, path: Path) -> float:
+    if metric.key not in metrics:
+        raise UserError(
+            f'{path} has no {metric.key}: it has {", ".join(metrics) or "nothing"}'
+        )
+    return round(metrics[metric.key] * metric.scale, 2)
