@@ -39,7 +39,7 @@ def test_data_root_moves_every_path(config, new_root):
     moved = [t for t in texts if t.startswith('/elsewhere/set')]
     unmoved = [t for t in strings(before.to_dict()) if t.startswith(tuple(old))]
     assert len(moved) == len(unmoved)
-    for dataset in iter_datasets(after.train_dataloader):
+    for dataset in iter_datasets(after.get('train_dataloader')):
         assert dataset.data_root.rstrip('/') == '/elsewhere/set'
     if after.default_scope == 'mmdet':
         assert after.test_evaluator.ann_file.startswith('/elsewhere/set/annotations/')
