@@ -7,7 +7,6 @@ step is a command that the user can type as well; it is printed before it runs.
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import shlex
 from importlib import import_module
@@ -26,6 +25,7 @@ from mmrapidnet.analysis.figures import (
     read_published,
 )
 from mmrapidnet.analysis.machine import processor_name
+from mmrapidnet.checkpoints.writing import sha256_of
 from mmrapidnet.engine.config import load_config
 from mmrapidnet.errors import UserError
 from mmrapidnet.steps import run_tool, say, shown
@@ -192,7 +192,7 @@ def make_result(
     return Result(
         model=model,
         checkpoint=file.name,
-        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        sha256=sha256_of(file),
         setting=run.setting,
         figures={
             metric.name: _percent(record['metrics'], metric, metrics_file)

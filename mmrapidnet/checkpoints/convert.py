@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 import mmrapidnet
-from mmrapidnet.checkpoints import safetensors_file
 from mmrapidnet.checkpoints.matching import check_model, match
 from mmrapidnet.checkpoints.pretrained import shorten
 from mmrapidnet.checkpoints.published import AUTHORS, METHODS, TIMM_REPVIT
 from mmrapidnet.checkpoints.recognise import BARE, Kind, choose_weights, find_kind
+from mmrapidnet.checkpoints.writing import (
+    check_destination,
+    sha256_of,
+    write_checkpoint,
+)
 from mmrapidnet.errors import UserError
 
 RECORD = 'mmrapidnet_conversion'
@@ -93,7 +94,7 @@ def convert_checkpoint(
     from mmrapidnet.compat.checkpoint import load
 
     src, dst = Path(src), Path(dst)
-    _check_destination(src, dst)
+    check_destination(src, dst)
     check_model(model)
     content = load(src)
     _refuse_converted(content, src)
@@ -105,7 +106,7 @@ def convert_checkpoint(
     labels = _keep_labels(content)
     conversion = Conversion(
         source=src.name,
-        sha256=hashlib.sha256(src.read_bytes()).hexdigest(),
+        sha256=sha256_of(src),
         kind=str(kind),
         model=model,
         weights=entry,
@@ -113,24 +114,13 @@ def convert_checkpoint(
         dropped=_list_dropped(content, entry, labels),
         version=mmrapidnet.__version__,
     )
-    # Clones, because neither format keeps apart what shares memory.
-    state = {
-        ours: weights[theirs].detach().clone(memory_format=torch.contiguous_format)
-        for ours, theirs in names.items()
-    }
+    state = {ours: weights[theirs] for ours, theirs in names.items()}
     meta = {RECORD: asdict(conversion)}
     # Where there is none, the libraries fall back on their own labels.
     if labels:
         meta['dataset_meta'] = labels
-    _write(dst, state, meta)
+    write_checkpoint(dst, state, meta)
     return conversion
-
-
-def _check_destination(src: Path, dst: Path) -> None:
-    if dst.is_dir():
-        raise UserError(f'{dst} is a folder: give the name of the file to write')
-    if dst.exists() and src.exists() and dst.samefile(src):
-        raise UserError(f'{dst} is the published file itself: give another name')
 
 
 def _refuse_converted(content: dict[str, Any], src: Path) -> None:
@@ -186,21 +176,3 @@ def _list_dropped(
         and not (entry == BARE and isinstance(value, Tensor))
     ]
     return others + [f'meta.{k}' for k in meta if str(k).lower() not in labels]
-
-
-def _write(dst: Path, state: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write a file whole or not at all."""
-    temporary = dst.with_name(f'.{dst.name}.{os.getpid()}')
-    try:
-        dst.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, 'wb') as file:
-            if dst.suffix == safetensors_file.SUFFIX:
-                file.write(safetensors_file.write(state, meta))
-            else:
-                torch.save(dict(state_dict=state, meta=meta), file)
-        os.replace(temporary, dst)
-    except OSError as error:
-        raise UserError(f'{dst} cannot be written: {error.strerror}') from error
-    finally:
-        if temporary.exists():
-            temporary.unlink()

@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
+from mmrapidnet.checkpoints.fused import refuse_fused
 from mmrapidnet.checkpoints.recognise import refuse_unconverted
 from mmrapidnet.errors import UserError
 
@@ -38,10 +39,12 @@ def load_pretrained(
 
     Raises:
         UserError: If the file cannot be read as weights, is a published one that
-            awaits conversion, matches nothing, lacks tensors of the module or has
-            some in another shape.
+            awaits conversion, is of a fused model, matches nothing, lacks tensors of
+            the module or has some in another shape.
     """
-    source = read_state_dict(checkpoint)
+    content = read_checkpoint(checkpoint)
+    refuse_fused(content, checkpoint)
+    source = get_state_dict(content, checkpoint)
     target = module.state_dict()
     if prefix is None:
         prefix = max(
@@ -61,21 +64,6 @@ def load_pretrained(
         level=logging.INFO,
     )
     return dropped
-
-
-def read_state_dict(checkpoint: str) -> dict[str, Tensor]:
-    """Read the state dict of a file, without running anything it may hold.
-
-    Args:
-        checkpoint: Path or URL.
-
-    Returns:
-        Name to tensor, without the ``module.`` of data-parallel wrappers.
-
-    Raises:
-        UserError: If the file is not there, damaged, or not a state dict.
-    """
-    return get_state_dict(read_checkpoint(checkpoint), checkpoint)
 
 
 def read_checkpoint(checkpoint: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from mmrapidnet.checkpoints.fused import refuse_fused
 from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
 from mmrapidnet.engine.dataset_check import check_datasets
 from mmrapidnet.engine.libraries import require_library
@@ -76,7 +77,7 @@ def read_start(cfg: Config) -> tuple[dict[str, Any], str] | None:
         The checkpoint's content and its path; None if the run starts without one.
 
     Raises:
-        UserError: If it cannot be read, or not be resumed.
+        UserError: If it cannot be read, is of a fused model, or cannot be resumed.
     """
     resume = cfg.get('resume')
     path = cfg.get('load_from')
@@ -92,6 +93,7 @@ def read_start(cfg: Config) -> tuple[dict[str, Any], str] | None:
             )
         return None
     content = read_checkpoint(path)
+    refuse_fused(content, path)
     if resume and not {'optimizer', 'meta', 'message_hub'} <= set(content):
         raise UserError(
             f'{path} cannot be resumed: it holds weights but not the state of a run; '

@@ -578,7 +578,7 @@ def test_converting_twice(rapidnet, files, tmp_path):
     with pytest.raises(UserError, match='ours.pth was converted before, from publish'):
         convert.convert_checkpoint(files[1], tmp_path / 'twice.pth')
     assert files[1].read_bytes() == before
-    with pytest.raises(UserError, match='is the published file itself'):
+    with pytest.raises(UserError, match='is the file that is read'):
         convert.convert_checkpoint(files[0], files[0])
 
 

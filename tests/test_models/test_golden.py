@@ -12,7 +12,7 @@ import torch
 
 from mmrapidnet.analysis.complexity import MODEL_NAMES, build_classifier
 from mmrapidnet.checkpoints.convert import convert_checkpoint
-from mmrapidnet.checkpoints.pretrained import read_state_dict
+from mmrapidnet.checkpoints.pretrained import get_state_dict, read_checkpoint
 from mmrapidnet.checkpoints.published import published_names
 
 SIZES = ((64, 96), (160, 224))
@@ -61,7 +61,9 @@ def load(model: str, path, **options):
     top.load_state_dict(
         {
             name.removeprefix(prefix): value
-            for name, value in read_state_dict(str(path)).items()
+            for name, value in get_state_dict(
+                read_checkpoint(str(path)), path.name
+            ).items()
             if name.startswith(prefix)
         }
     )

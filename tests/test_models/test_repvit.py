@@ -6,7 +6,7 @@ from conftest import randomize_norms
 from golden import largest_difference
 
 from mmrapidnet.checkpoints.convert import convert_checkpoint
-from mmrapidnet.checkpoints.pretrained import read_state_dict
+from mmrapidnet.checkpoints.pretrained import get_state_dict, read_checkpoint
 from mmrapidnet.errors import UserError
 from mmrapidnet.models import RepViT
 from mmrapidnet.models.layers import DistilledLinearClassifier, SqueezeExcitation
@@ -108,7 +108,7 @@ def test_equals_timm(arch, tmp_path):
     ours.init_weights()
     ours.eval()
     top = DistilledLinearClassifier(ours.out_channels[-1], 1000).double().eval()
-    state = read_state_dict(str(tmp_path / 'ours.pth'))
+    state = get_state_dict(read_checkpoint(str(tmp_path / 'ours.pth')), 'ours.pth')
     top.load_state_dict({n: state[f'head.classifier.{n}'] for n in top.state_dict()})
 
     image = torch.randn(1, 3, 64, 96, dtype=torch.float64)

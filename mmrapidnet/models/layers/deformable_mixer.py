@@ -79,11 +79,22 @@ class DeformableMixer(DilatedMixer):
         norm_cfg: dict[str, Any],
         act_cfg: dict[str, Any],
     ) -> nn.Module:
-        return _DeformConvNormAct(channels, kernel_size, dilation, norm_cfg, act_cfg)
+        return DeformConvNormAct(channels, kernel_size, dilation, norm_cfg, act_cfg)
 
 
-class _DeformConvNormAct(nn.Module):
-    """mmcv's deformable convolution (it has no bias), normalisation, activation."""
+class DeformConvNormAct(nn.Module):
+    """mmcv's deformable convolution (it has no bias), normalisation, activation.
+
+    Args:
+        channels: C of the input and the output.
+        kernel_size: Odd edge length of the kernel.
+        dilation: Dilation of the kernel.
+        norm_cfg: The normalisation.
+        act_cfg: The activation.
+
+    Raises:
+        UserError: If mmcv comes without its operators.
+    """
 
     def __init__(
         self,
@@ -112,4 +123,5 @@ class _DeformConvNormAct(nn.Module):
         self.act = build_activation_layer(act_cfg)
 
     def forward(self, x: Tensor, offset: Tensor) -> Tensor:
+        """From (N, C, H, W) and its offsets, (N, 2 * kernel_size**2, H, W), to x's."""
         return self.act(self.norm(self.conv(x, offset)))

@@ -1,0 +1,135 @@
+"""Fuse a checkpoint: the same model, in fewer tensors, for evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+
+import mmrapidnet
+from mmrapidnet.checkpoints.fused import RECORD, is_fused_checkpoint
+from mmrapidnet.checkpoints.pretrained import (
+    check_fits,
+    get_state_dict,
+    read_checkpoint,
+)
+from mmrapidnet.checkpoints.writing import (
+    check_destination,
+    sha256_of,
+    write_checkpoint,
+)
+from mmrapidnet.compat import config_text
+from mmrapidnet.deploy.fuse import fuse
+from mmrapidnet.engine.config import load_config
+from mmrapidnet.engine.libraries import require_library
+from mmrapidnet.errors import UserError
+
+# What the new file takes over: the labels, and where published weights came from.
+_KEPT = ('dataset_meta', 'mmrapidnet_conversion')
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """What fusing a checkpoint did; the record that the new file carries.
+
+    Attributes:
+        source: Name of the file it was made from.
+        sha256: That file's hash.
+        tensors_before: Number of its tensors.
+        tensors: Number of tensors now.
+        version: Version of mmrapidnet.
+    """
+
+    source: str
+    sha256: str
+    tensors_before: int
+    tensors: int
+    version: str
+
+    def __str__(self) -> str:
+        return f'{self.source}: {self.tensors_before} tensors fused into {self.tensors}'
+
+
+def fuse_checkpoint(
+    src: str | Path, dst: str | Path, config: str | None = None
+) -> Fusion:
+    """Write the checkpoint of the fused model.
+
+    The new file holds the fused weights, the labels and a record of where they are
+    from; optimizer and training state stay behind. It is loaded where a checkpoint
+    is tested, used or exported, not where training starts.
+
+    Args:
+        src: A checkpoint.
+        dst: The file to write: ``.safetensors`` in that format, any other as
+            ``torch.save`` does it.
+        config: Path of the config of its model. Defaults to None: the config that
+            mmengine stored in the checkpoint, read as data.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UserError: If a file cannot be read or written, is fused already, does not
+            fit the config, or brings no config.
+    """
+    src, dst = Path(src), Path(dst)
+    check_destination(src, dst)
+    content = read_checkpoint(str(src))
+    if is_fused_checkpoint(content):
+        raise UserError(f'{src} is fused already: use it as it is')
+    cfg = load_config(config) if config else _stored_config(content, src)
+    model = load_model(cfg, content, str(src))
+    before, fused = model.state_dict(), fuse(model).state_dict()
+    fusion = Fusion(
+        source=src.name,
+        sha256=sha256_of(src),
+        tensors_before=len(before),
+        tensors=len(fused),
+        version=mmrapidnet.__version__,
+    )
+    meta = content.get('meta') or {}
+    kept = {key: meta[key] for key in _KEPT if key in meta}
+    write_checkpoint(dst, fused, {**kept, RECORD: asdict(fusion)})
+    return fusion
+
+
+def load_model(cfg: Config, content: dict[str, Any], checkpoint: str) -> nn.Module:
+    """Build a config's model in evaluation mode and fill it from a checkpoint.
+
+    Args:
+        cfg: The config of a run.
+        content: The content of the checkpoint, of a fused model or not.
+        checkpoint: Its name, for messages.
+
+    Returns:
+        The model; a fused one if the checkpoint is of such a model.
+
+    Raises:
+        UserError: If the library is not installed, or the checkpoint does not fill
+            the model.
+    """
+    scope = require_library(cfg)
+    with DefaultScope.overwrite_default_scope(scope):
+        model = MODELS.build(cfg.model).eval()
+    if is_fused_checkpoint(content):
+        model = fuse(model)
+    check_fits(model, content, checkpoint)
+    state = get_state_dict(content, checkpoint)
+    model.load_state_dict({name: state[name] for name in model.state_dict()})
+    return model
+
+
+def _stored_config(content: dict[str, Any], src: Path) -> Config:
+    """The config that mmengine put into a checkpoint, of which literals were read."""
+    text = (content.get('meta') or {}).get('cfg')
+    cfg = Config(config_text.parse(text or ''))
+    if 'model' not in cfg:
+        raise UserError(
+            f'{src} brings no config of its model: give the config with --config'
+        )
+    return cfg

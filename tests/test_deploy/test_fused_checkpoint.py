@@ -1,0 +1,106 @@
+"""Checkpoints of fused models: written, told apart, loaded, refused for training."""
+
+import pytest
+import torch
+from conftest import REPO, assert_one_line_error, randomize_norms, run_tool
+from mmengine.registry import MODELS, DefaultScope
+
+from mmrapidnet.checkpoints import load_pretrained
+from mmrapidnet.checkpoints.fused import RECORD
+from mmrapidnet.checkpoints.pretrained import read_checkpoint
+from mmrapidnet.checkpoints.writing import sha256_of
+from mmrapidnet.deploy import fuse, is_fused
+from mmrapidnet.deploy.fused_checkpoint import fuse_checkpoint, load_model
+from mmrapidnet.engine.config import load_config
+from mmrapidnet.engine.train import read_start
+from mmrapidnet.errors import UserError
+
+CONFIG = str(REPO / 'configs' / 'semfpn_rapidnet_ti_shapes.py')
+LABELS = dict(classes=['a', 'b'], palette=[[0, 0, 0], [1, 2, 3]])
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """The model, and its checkpoint as mmengine writes one."""
+    cfg = load_config(CONFIG)
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = randomize_norms(MODELS.build(cfg.model)).eval()
+    path = tmp_path_factory.mktemp('trained') / 'iter_2.pth'
+    meta = dict(cfg=cfg.pretty_text, dataset_meta=LABELS, iter=2)
+    optimizer = dict(state={}, param_groups=[])
+    torch.save(
+        dict(state_dict=model.state_dict(), meta=meta, optimizer=optimizer), path
+    )
+    return model, path
+
+
+def predict(model) -> torch.Tensor:
+    image = torch.randn(1, 3, 70, 90, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return model(image)
+
+
+@pytest.mark.parametrize('name', ['fused.pth', 'fused.safetensors'])
+def test_the_tool(trained, tmp_path, name):
+    model, path = trained
+    out = tmp_path / name
+    process = run_tool('fuse.py', path, out)
+    assert process.returncode == 0, process.stderr
+    before, after = len(model.state_dict()), len(fuse(model).state_dict())
+    assert f'iter_2.pth: {before} tensors fused into {after}' in process.stdout
+    assert f'written to {out}' in process.stdout
+
+    content = read_checkpoint(str(out))
+    assert set(content) == {'state_dict', 'meta'}
+    assert content['meta']['dataset_meta'] == LABELS
+    record = content['meta'][RECORD]
+    assert (record['source'], record['sha256']) == ('iter_2.pth', sha256_of(path))
+    loaded = load_model(load_config(CONFIG), content, str(out))
+    assert is_fused(loaded)
+    torch.testing.assert_close(predict(loaded), predict(model), rtol=1e-4, atol=1e-4)
+    assert_one_line_error(
+        run_tool('fuse.py', out, tmp_path / 'again.pth'), 'is fused already'
+    )
+
+
+def test_an_unfused_one_loads_as_it_is(trained):
+    model, path = trained
+    loaded = load_model(load_config(CONFIG), read_checkpoint(str(path)), str(path))
+    assert not is_fused(loaded)
+    assert torch.equal(predict(loaded), predict(model))
+
+
+def test_training_does_not_start_from_one(trained, tmp_path):
+    model, path = trained
+    out = str(tmp_path / 'fused.pth')
+    fuse_checkpoint(path, out)
+    expected = 'is fused, for evaluation only: start from .* made from, iter_2.pth'
+    with pytest.raises(UserError, match=expected):
+        load_pretrained(model.backbone, out)
+    cfg = load_config(CONFIG)
+    for options in (dict(load_from=out), dict(load_from=out, resume=True)):
+        cfg.merge_from_dict(options)
+        with pytest.raises(UserError, match=expected):
+            read_start(cfg)
+
+
+def test_what_cannot_be_fused(trained, tmp_path):
+    model, _ = trained
+    bare = tmp_path / 'bare.pth'
+    torch.save(model.state_dict(), bare)
+    out = tmp_path / 'out.pth'
+    with pytest.raises(UserError, match='bare.pth brings no config of its model: give'):
+        fuse_checkpoint(bare, out)
+    fuse_checkpoint(bare, out, CONFIG)
+    with pytest.raises(UserError, match='does not fit|matches nothing'):
+        fuse_checkpoint(bare, out, CONFIG.replace('rapidnet_ti', 'repvit_m0_9'))
+    with pytest.raises(UserError, match='is the file that is read: give another name'):
+        fuse_checkpoint(bare, bare, CONFIG)
+    coded = tmp_path / 'coded.pth'
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(cfg='x = f()')), coded)
+    with pytest.raises(UserError, match='coded.pth brings no config of its model'):
+        fuse_checkpoint(coded, out)
+    with pytest.raises(UserError, match='is a folder: give the name of the file'):
+        fuse_checkpoint(bare, tmp_path, CONFIG)
+    assert not list(tmp_path.glob('.*'))
