@@ -34,7 +34,7 @@ setup: python  ## make the environment
 	@$(SETUP)
 
 setup-tests: python
-	@$(SETUP) --extras tests
+	@$(SETUP) --extras tests onnx openvino coreml ncnn
 
 python:
 	@command -v $(PYTHON) >/dev/null || { echo '$(NO_PYTHON)' >&2; exit 1; }

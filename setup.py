@@ -75,7 +75,8 @@ class Develop(develop):
         place_mim_files(ROOT / 'mmrapidnet', link)
 
 
-extras = {name: read_requirements(name) for name in ('det', 'seg', 'cls', 'tests')}
+EXTRAS = ('det', 'seg', 'cls', 'onnx', 'openvino', 'coreml', 'ncnn', 'tests')
+extras = {name: read_requirements(name) for name in EXTRAS}
 extras['all'] = extras['det'] + extras['seg'] + extras['cls']
 
 setup(

@@ -89,7 +89,8 @@ def test_metadata(wheel):
     assert 'Apache-2.0' in (fields['License'], fields['License-Expression'])
     assert fields['Requires-Python'] == '>=3.10'
     extras = set(fields.get_all('Provides-Extra'))
-    assert extras == {'det', 'seg', 'cls', 'tests', 'all'}
+    formats = {'onnx', 'openvino', 'coreml', 'ncnn'}
+    assert extras == {'det', 'seg', 'cls', 'tests', 'all', *formats}
 
     requirements = [
         line.replace(' ', '').replace('"', "'").replace('(', '').replace(')', '')

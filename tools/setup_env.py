@@ -31,6 +31,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / 'requirements'
+EXTRAS = ('det', 'seg', 'cls', 'onnx', 'openvino', 'coreml', 'ncnn', 'tests')
 SUPPORTED = ((3, 10), (3, 12))
 TAIL_LINES = 12
 
@@ -526,10 +527,10 @@ def make_steps(env: Environment, mmcv: Mmcv, extras: list[str]) -> list[Step]:
             'project',
             'mmrapidnet',
             lambda progress: env.pip(progress, *editable),
-            (*sources, *listed('runtime', 'det', 'seg', 'cls', 'tests')),
+            (*sources, *listed('runtime', *EXTRAS)),
         ),
         *(
-            Step(f'extra {name}', f'what {name} need', install(name), listed(name))
+            Step(f'extra {name}', f'extra {name}', install(name), listed(name))
             for name in extras
         ),
         Step('check', 'check', check),
