@@ -4,6 +4,9 @@ PYTHON ?= python3
 
 RUN := $(VENV)/bin/python
 # OpenMMLab's and pip's own switches (MMCV_FIND_LINKS, PIP_FIND_LINKS) pass through.
+# One thread a test process, and a process a core: more threads than cores hold each
+# other up. The tests of a file share what they make, so they stay together.
+TEST = OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile
 NO_PYTHON = error: $(PYTHON) missing: install it with "apt-get install python3-venv"
 SETUP = $(PYTHON) tools/setup_env.py --venv $(VENV)
 
@@ -17,10 +20,10 @@ quickstart: setup  ## train and test two small models, print a table, draw pictu
 	@$(RUN) tools/quickstart.py
 
 test: lint  ## lint, then run all tests but the slow ones
-	@$(RUN) -m pytest -m "not slow"
+	@$(TEST) -m "not slow"
 
 test-all: lint  ## lint, then run all tests
-	@$(RUN) -m pytest
+	@$(TEST)
 
 lint: setup-tests  ## check style and formatting
 	@$(RUN) -m ruff check .
