@@ -26,15 +26,18 @@ def source():
 
 
 @pytest.fixture
-def logged():
-    """What mmengine's current logger says."""
+def logged(request):
+    """What mmengine's current logger says, made anew.
+
+    One with a file, as a run of another test leaves it, is told less of initialisation.
+    """
     lines = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(handler)
+    name = request.node.name
+    MMLogger.get_instance(name).addHandler(handler)
     yield lines
-    logger.removeHandler(handler)
+    MMLogger._instance_dict.pop(name)
 
 
 def initialised(path, **kwargs) -> RapidNet:
