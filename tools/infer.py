@@ -17,7 +17,9 @@ def parse_args() -> argparse.Namespace:
         'inputs', nargs='+', metavar='IMAGE_OR_FOLDER', help='what to look at'
     )
     parser.add_argument('--config', required=True, help='config file')
-    parser.add_argument('--checkpoint', required=True, help='checkpoint file')
+    parser.add_argument(
+        '--checkpoint', required=True, help='checkpoint, or a file exported from it'
+    )
     parser.add_argument(
         '--shapes', action='store_true', help='the checkpoint was trained with --shapes'
     )

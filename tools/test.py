@@ -1,4 +1,4 @@
-"""Test a checkpoint with the metrics of its config (mAP, mIoU, top-1)."""
+"""Test a checkpoint, or a file exported from it, with its config's metrics."""
 
 import argparse
 from pathlib import Path
@@ -12,8 +12,9 @@ CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help='checkpoint, or a file exported from it')
     add_run_arguments(parser)
+    parser.add_argument('--fuse', action='store_true', help='fuse the model first')
     parser.add_argument(
         '--out',
         help='keep the predictions: a .pkl file for detection, a folder for '
@@ -35,7 +36,7 @@ def main() -> None:
         options.draw_predictions(cfg, args.show_dir)
     if args.tta:
         options.enable_tta(cfg)
-    test.test(cfg, args.checkpoint)
+    test.test(cfg, args.checkpoint, args.fuse)
 
 
 if __name__ == '__main__':

@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
+import torch
 from mmengine.config import Config
+from mmengine.infer import BaseInferencer
 
+from mmrapidnet.checkpoints.fused import is_fused_checkpoint
 from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
+from mmrapidnet.deploy.formats import format_of
 from mmrapidnet.engine.libraries import require_library
 from mmrapidnet.errors import UserError
+from mmrapidnet.models.layers.fold import fold_all
 
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
 
@@ -27,44 +32,84 @@ def infer(
 
     Args:
         cfg: The config the checkpoint was trained with.
-        checkpoint: Path of the checkpoint.
+        checkpoint: Path of the checkpoint, or of a file exported from one.
         inputs: Images, or folders of images.
         out_dir: The pictures go to ``out_dir/vis``.
-        device: Such as 'cpu' or 'cuda:0'. Defaults to a GPU if there is one.
+        device: Such as 'cpu' or 'cuda:0'. Defaults to a GPU if there is one; an
+            exported file runs on the CPU.
         score_thr: Least score of a detection to be drawn. Defaults to 0.3.
 
     Returns:
         The images that were read.
 
     Raises:
-        UserError: If there is nothing to read or the checkpoint does not fit.
+        UserError: If there is nothing to read, or the checkpoint or file does not
+            fit.
     """
     scope = require_library(cfg)
     images = find_images(inputs)
-    content = read_checkpoint(checkpoint)
-    if scope == 'mmdet':
-        from mmdet.apis import DetInferencer
-
-        inferencer = DetInferencer(cfg, weights=checkpoint, device=device)
-        options = dict(no_save_pred=True, pred_score_thr=score_thr)
-    elif scope == 'mmseg':
-        from mmseg.apis import MMSegInferencer
-
-        # Left alone, it would draw every model in the colours of Cityscapes.
-        meta = content.get('meta', {}).get('dataset_meta', {})
-        inferencer = MMSegInferencer(
-            cfg,
-            weights=checkpoint,
-            device=device,
-            classes=meta.get('classes'),
-            palette=meta.get('palette'),
-        )
-        options = {}
-    else:
+    if scope == 'mmpretrain':
         raise UserError(f'{cfg.filename}: there is nothing to draw for a classifier')
-    check_fits(inferencer.model, content, checkpoint)
+    if format_of(Path(checkpoint)):
+        inferencer = _build_exported(cfg, checkpoint, device)
+    else:
+        inferencer = _build(cfg, checkpoint, device)
+    options = {}
+    if scope == 'mmdet':
+        options = dict(no_save_pred=True, pred_score_thr=score_thr)
     inferencer(images, out_dir=out_dir, **options)
     return images
+
+
+def _build(cfg: Config, checkpoint: str, device: str | None) -> BaseInferencer:
+    content = read_checkpoint(checkpoint)
+    options = {}
+    if cfg.default_scope == 'mmseg':
+        # Left alone, it would draw every model in the colours of Cityscapes.
+        meta = content.get('meta', {}).get('dataset_meta', {})
+        options = dict(classes=meta.get('classes'), palette=meta.get('palette'))
+    inferencer_class = _get_inferencer_class(cfg)
+    if is_fused_checkpoint(content):
+        inferencer_class = _of_fused(inferencer_class)
+    inferencer = inferencer_class(cfg, weights=checkpoint, device=device, **options)
+    check_fits(inferencer.model, content, checkpoint)
+    return inferencer
+
+
+def _of_fused(inferencer_class: type[BaseInferencer]) -> type[BaseInferencer]:
+    class Inferencer(inferencer_class):
+        @torch.no_grad()
+        def _load_weights_to_model(self, model, checkpoint, cfg) -> None:
+            fold_all(model)
+            super()._load_weights_to_model(model, checkpoint, cfg)
+
+    return Inferencer
+
+
+def _build_exported(cfg: Config, path: str, device: str | None) -> BaseInferencer:
+    from mmrapidnet.deploy.openmmlab import use_exported
+
+    if device not in (None, 'cpu'):
+        raise UserError(
+            f'--device {device}: {path} is an exported file, which runs on the CPU'
+        )
+    use_exported(cfg, path)
+
+    class Inferencer(_get_inferencer_class(cfg)):
+        def _load_weights_to_model(self, model, checkpoint, cfg) -> None:
+            """The file has its own weights and knows its classes."""
+
+    return Inferencer(cfg, device='cpu')
+
+
+def _get_inferencer_class(cfg: Config) -> type[BaseInferencer]:
+    if cfg.default_scope == 'mmdet':
+        from mmdet.apis import DetInferencer
+
+        return DetInferencer
+    from mmseg.apis import MMSegInferencer
+
+    return MMSegInferencer
 
 
 def find_images(inputs: Sequence[str]) -> list[str]:

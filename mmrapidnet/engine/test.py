@@ -1,39 +1,47 @@
-"""Test a checkpoint with the config's own metrics."""
+"""Test a checkpoint or an exported file with the config's own metrics."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mmengine.config import Config
 from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import Runner
 from torch import nn
 
+from mmrapidnet.checkpoints.fused import is_fused_checkpoint
 from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
+from mmrapidnet.deploy import fuse
+from mmrapidnet.deploy.formats import format_of
 from mmrapidnet.engine.dataset_check import check_datasets
 from mmrapidnet.engine.libraries import require_library
 from mmrapidnet.engine.report import report_metrics
 from mmrapidnet.engine.train import build_runner
+from mmrapidnet.errors import UserError
 
 
-def test(cfg: Config, checkpoint: str) -> dict[str, float]:
-    """Test a checkpoint and report its metrics.
+def test(cfg: Config, checkpoint: str, fused: bool = False) -> dict[str, float]:
+    """Test a checkpoint, or a file exported from one, and report its metrics.
 
     Args:
         cfg: The config the checkpoint was trained with.
-        checkpoint: Path or URL of the checkpoint.
+        checkpoint: Path or URL of the checkpoint, or path of the exported file.
+        fused: Whether to fuse the model first, see `mmrapidnet.deploy.fuse`; that of
+            a fused checkpoint is fused in any case. Defaults to False.
 
     Returns:
         The metrics.
 
     Raises:
-        UserError: If a data set is missing, or the checkpoint is missing, damaged
-            or of another model.
+        UserError: If a data set is missing, or the checkpoint or file is missing,
+            damaged or of another model, or an exported file is to be fused.
     """
     require_library(cfg)
     check_datasets(cfg, ['test_dataloader'])
-    content = read_checkpoint(checkpoint)
-    cfg.load_from = checkpoint
-    cfg.resume = False
-    runner = build_runner(cfg)
-    check_fits(_tested_model(runner.model), content, checkpoint)
+    if format_of(Path(checkpoint)):
+        runner = _prepare_exported(cfg, checkpoint, fused)
+    else:
+        runner = _prepare(cfg, checkpoint, fused)
 
     metrics = runner.test()
     seconds = runner.message_hub.get_scalar('test/time').mean()
@@ -48,7 +56,42 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     return metrics
 
 
+def _prepare(cfg: Config, checkpoint: str, fused: bool) -> Runner:
+    content = read_checkpoint(checkpoint)
+    cfg.load_from = checkpoint
+    cfg.resume = False
+    runner = build_runner(cfg)
+    if is_fused_checkpoint(content):
+        runner.model = _fuse(runner.model)
+    check_fits(_tested_model(runner.model), content, checkpoint)
+    if fused:
+        runner.load_checkpoint(checkpoint)
+        runner.model = _fuse(runner.model)
+    return runner
+
+
+def _prepare_exported(cfg: Config, path: str, fused: bool) -> Runner:
+    from mmrapidnet.deploy.openmmlab import use_exported
+
+    if fused:
+        raise UserError(f'--fuse: {path} is an exported file, which is fused already')
+    use_exported(cfg, path)
+    return build_runner(cfg)
+
+
+def _is_wrapper(model: nn.Module) -> bool:
+    """Whether it is of test-time augmentation or data-parallel."""
+    return is_model_wrapper(model) or isinstance(model, BaseTTAModel)
+
+
 def _tested_model(model: nn.Module) -> nn.Module:
-    """The model itself, below test-time augmentation and data-parallel wrappers."""
-    model = model.module if is_model_wrapper(model) else model
-    return model.module if isinstance(model, BaseTTAModel) else model
+    """The model itself, below its wrappers."""
+    return _tested_model(model.module) if _is_wrapper(model) else model
+
+
+def _fuse(model: nn.Module) -> nn.Module:
+    """Put the fused model in the place of the model, below its wrappers."""
+    if not _is_wrapper(model):
+        return fuse(model.eval())
+    model.module = _fuse(model.module)
+    return model

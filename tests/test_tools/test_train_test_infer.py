@@ -165,6 +165,37 @@ def test_test_time_augmentation(segmenter, shapes_root, tmp_path):
     assert_one_line_error(done, 'mmdet has no test-time augmentation for masks')
 
 
+def test_testing_and_drawing_fused(detector, segmenter, shapes_root, tmp_path):
+    """Fused on the way, and from a fused checkpoint."""
+    work_dir, _ = segmenter
+    checkpoint, root = work_dir / 'iter_4.pth', shapes_root / 'ade'
+    plain = json.loads((work_dir / 'metrics.json').read_text())['metrics']
+    for options in (['--fuse'], ['--fuse', '--tta']):
+        single = ('test_dataloader.batch_size=1', 'img_ratios=[1.0]')
+        record = evaluate(
+            *(SEG, checkpoint, root, tmp_path / 'seg', *options), options=single
+        )
+        if '--tta' not in options:
+            assert record['metrics'] == pytest.approx(plain, abs=0.1)
+
+    checkpoint, fused = detector[0] / 'iter_4.pth', tmp_path / 'fused.pth'
+    done = run_tool('fuse.py', checkpoint, fused)
+    assert done.returncode == 0, done.stderr
+    plain = json.loads((detector[0] / 'metrics.json').read_text())['metrics']
+    record = evaluate(DET, fused, shapes_root / 'coco', tmp_path / 'det')
+    assert record['metrics'] == pytest.approx(plain, abs=1e-3)
+
+    image = next((shapes_root / 'coco' / 'val2017').glob('*.jpg'))
+    where = ('--config', DET, '--checkpoint', fused, '--out', tmp_path / 'drawn')
+    done = run_tool('infer.py', image, *where)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / 'drawn' / 'vis').iterdir())) == 1
+
+    options = ('--data-root', shapes_root / 'coco')
+    done = run_tool('train.py', DET, '--pretrained', fused, *options)
+    assert_one_line_error(done, 'is fused, for evaluation only: start from the')
+
+
 def test_resuming(detector, shapes_root, tmp_path):
     """From the middle, by path and by itself, to the weights of the whole run."""
     work_dir, _ = detector

@@ -1,0 +1,1 @@
+"""Latency of models in runtimes: contestants, rounds, tables and figures."""

@@ -1,0 +1,209 @@
+"""Accuracy against latency and against multiply-accumulates.
+
+In the manner of Figures 1 and 4 of RapidNet's paper (arXiv 2412.10995): accuracies
+are published ones, latencies measured here.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmrapidnet.analysis.figures import Published, PublishedRun
+from mmrapidnet.benchmark.rounds import Row
+from mmrapidnet.errors import UserError
+
+_TOP1 = 'Top 1 Accuracy'
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model in the figure.
+
+    Attributes:
+        family: What has one colour, such as 'RapidNet'.
+        label: What tells it from its family, such as 'Ti'.
+        top1: Its published accuracy on ImageNet-1k in percent.
+        source: Where that stands.
+        latency_ms: Median of its measured latency.
+        gmacs: Billions of multiply-accumulates for an image; None if not counted.
+    """
+
+    family: str
+    label: str
+    top1: float
+    source: str
+    latency_ms: float
+    gmacs: float | None
+
+
+def draw(
+    record: dict[str, Any],
+    published: Published,
+    out: str | Path,
+    runtime: str | None = None,
+    size: int = 224,
+) -> list[Point]:
+    """Draw accuracy against latency, and beside it against multiply-accumulates.
+
+    Args:
+        record: As `report.read_json` gives it.
+        published: The accuracies.
+        out: The picture to write.
+        runtime: Whose latencies. Defaults to None: the one that most models with a
+            published accuracy were measured in.
+        size: Edge of the images in pixels. Defaults to 224.
+
+    Returns:
+        What was drawn.
+
+    Raises:
+        UserError: If no model with a published accuracy was measured so, or the
+            picture's suffix is of no kind of picture.
+    """
+    from matplotlib.figure import Figure
+
+    rows = [
+        row
+        for row in record['rows']
+        if row.task == 'classifier' and row.batch == 1 and row.size == (size, size)
+    ]
+    runtime = runtime or _most_frequent_runtime(rows, published)
+    rows = _first_of_each([row for row in rows if row.runtime == runtime])
+    known = [row for row in rows if find_accuracy(row.model, published)]
+    points = [make_point(row, published) for row in known]
+    if not points:
+        raise UserError(
+            f'nothing to draw: no classifier with a published accuracy was measured '
+            f'in {runtime or "any runtime"} at {size}x{size}, batch 1'
+        )
+    without = [row.model for row in rows if row not in known]
+    figure = Figure(figsize=(10, 5.6), layout='constrained')
+    kinds = figure.canvas.get_supported_filetypes()
+    if Path(out).suffix.removeprefix('.') not in kinds:
+        raise UserError(f'--out {out}: call the picture *.png, *.svg or *.pdf')
+    left, right = figure.subplots(1, 2, sharey=True)
+    _draw_panel(left, points, 'latency_ms')
+    _draw_panel(right, points, 'gmacs')
+    left.set(
+        xlabel=f'median latency, ms ({runtime}, {size}x{size}, batch 1)',
+        ylabel='top-1 accuracy on ImageNet-1k, % (published)',
+    )
+    right.set_xlabel('multiply-accumulates, billions')
+    left.legend(loc='lower right')
+    caption = _caption(points, without, record)
+    figure.supxlabel(caption, fontsize=7, x=0.01, ha='left')
+    figure.savefig(out, dpi=150)
+    return points
+
+
+def find_accuracy(model: str, published: Published) -> PublishedRun | None:
+    """Find a published accuracy of a model.
+
+    Args:
+        model: Its name, such as 'rapidnet_ti' or 'timm:repvit_m0_9'.
+        published: The accuracies.
+
+    Returns:
+        The first run with one; None if there is none.
+    """
+    runs = published.models.get(f'{_strip_library(model)}_in1k', [])
+    return next((run for run in runs if _TOP1 in run.figures), None)
+
+
+def make_point(row: Row, published: Published) -> Point:
+    """Put what was measured of a model and its published accuracy together.
+
+    Args:
+        row: What was measured.
+        published: The accuracies, its own among them.
+
+    Returns:
+        The point.
+    """
+    name, run = _strip_library(row.model), find_accuracy(row.model, published)
+    family, _, variant = name.partition('_')
+    titles = {kind.lower(): kind for kind in published.families}
+    setting = f', {run.setting}' if run.setting else ''
+    return Point(
+        family=titles.get(family, family),
+        label=make_label(variant),
+        top1=run.figures[_TOP1],
+        source=f'{run.source}{setting}',
+        latency_ms=row.median_ms,
+        gmacs=None if row.macs is None else row.macs / 1e9,
+    )
+
+
+def make_label(variant: str) -> str:
+    """Write the variant of a model as its paper does.
+
+    Example:
+        >>> make_label('ti'), make_label('m0_9'), make_label('x1_4')
+        ('Ti', 'M0.9', 'x1.4')
+    """
+    label = variant.replace('_', '.')
+    return label if label.startswith('x') else label.capitalize()
+
+
+def _strip_library(model: str) -> str:
+    return model.rpartition(':')[2]
+
+
+def _first_of_each(rows: Sequence[Row]) -> list[Row]:
+    """A model may stand in several tables."""
+    return list({row.model: row for row in reversed(rows)}.values())[::-1]
+
+
+def _most_frequent_runtime(rows: Sequence[Row], published: Published) -> str | None:
+    models: dict[str, set[str]] = {}
+    for row in rows:
+        if find_accuracy(row.model, published):
+            models.setdefault(row.runtime, set()).add(row.model)
+    return max(models, key=lambda name: len(models[name]), default=None)
+
+
+def _draw_panel(axes: Any, points: Sequence[Point], key: str) -> None:
+    families = sorted({point.family for point in points})
+    for number, family in enumerate(families):
+        own = [p for p in points if p.family == family and getattr(p, key) is not None]
+        own.sort(key=lambda point: getattr(point, key))
+        along = [getattr(point, key) for point in own]
+        axes.plot(
+            along, [p.top1 for p in own], marker='o', color=f'C{number}', label=family
+        )
+        for x, point in zip(along, own):
+            axes.annotate(
+                point.label,
+                (x, point.top1),
+                xytext=(5, -10),
+                textcoords='offset points',
+                fontsize=8,
+                color=f'C{number}',
+            )
+    # Room for the last label.
+    axes.margins(x=0.1)
+    axes.grid(alpha=0.3)
+
+
+def _caption(
+    points: Sequence[Point], without: Sequence[str], record: dict[str, Any]
+) -> str:
+    by_source: dict[str, list[str]] = {}
+    for point in points:
+        name = f'{point.family} {point.label}'
+        by_source.setdefault(point.source, []).append(name)
+    machine, versions = record['machine'], record['versions']
+    sentences = [
+        'A TRIAL, not a measurement.' if record['settings']['trial'] else '',
+        f'Latency measured on {machine["name"]}, torch {versions["torch"]}.',
+        'Accuracy: '
+        + '; '.join(f'{", ".join(own)}: {source}' for source, own in by_source.items())
+        + '.',
+        f'No published accuracy at hand: {", ".join(without)}.' if without else '',
+    ]
+    text = ' '.join(sentence for sentence in sentences if sentence)
+    return '\n'.join(textwrap.wrap(text, 170))

@@ -1,0 +1,174 @@
+"""Files that run without PyTorch, a module per format.
+
+Each has ``NAME``, ``SUFFIX``, the ``KINDS`` of graph and the ``PRECISIONS`` it holds,
+``RUNNABLE`` (whether this package can run the files), and
+
+- ``is_dynamic(graph)``: whether a file can hold it for every height and width;
+- ``write(graph, example, path, metadata, precision='fp32', calibration=None,
+  fixed_size=False)``: writes the file (and what belongs beside it), for images of the
+  size of ``example`` if ``fixed_size`` or if it cannot hold more;
+- ``Session(path, threads=None, size=None)``: the file as a function from a batch of
+  images, float32 (N, 3, H, W), to its outputs by name; ``metadata`` is what
+  :mod:`mmrapidnet.deploy.metadata` made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from mmrapidnet.errors import UserError
+
+SUFFIXES = {
+    'onnx': '.onnx',
+    'openvino': '.xml',
+    'coreml': '.mlpackage',
+    'ncnn': '.ncnn.param',
+}
+FORMATS = tuple(SUFFIXES)
+
+
+def load_format(name: str) -> ModuleType:
+    """Import a format's module.
+
+    Args:
+        name: One of `FORMATS`.
+
+    Returns:
+        The module.
+
+    Raises:
+        UserError: If there is no such format, or a package that it needs is missing.
+    """
+    if name not in FORMATS:
+        raise UserError(f'unknown format {name!r}: choose one of {", ".join(FORMATS)}')
+    with needs_extra(name):
+        return import_module(f'{__name__}.{name}')
+
+
+def format_of(path: str | Path) -> str | None:
+    """Tell the format of a file by its name.
+
+    Args:
+        path: The file.
+
+    Returns:
+        One of `FORMATS`; None if it is no exported file.
+
+    Example:
+        >>> format_of('semfpn.ncnn.param'), format_of('semfpn.pth')
+        ('ncnn', None)
+    """
+    name = Path(path).name
+    return next((f for f, suffix in SUFFIXES.items() if name.endswith(suffix)), None)
+
+
+def open_session(
+    path: str | Path, threads: int | None = None, size: tuple[int, int] | None = None
+) -> Callable[..., dict[str, Any]]:
+    """Open an exported file.
+
+    Args:
+        path: The file.
+        threads: Number of threads. Defaults to None: as the runtime likes.
+        size: Height and width that all images will have, of use to some runtimes.
+            Defaults to None: any that the file takes.
+
+    Returns:
+        The ``Session`` of its format.
+
+    Raises:
+        UserError: If there is no such file, it is not what its suffix says, was not
+            written by this package, does not take that size, or its runtime is
+            missing or does not exist for this system.
+    """
+    path, name = Path(path), format_of(path)
+    if name is None:
+        suffixes = ', '.join(f'*{suffix}' for suffix in SUFFIXES.values())
+        raise UserError(f'{path} is not an exported file: those are called {suffixes}')
+    if not path.exists():
+        raise UserError(f'there is no file {path}')
+    return load_format(name).Session(path, threads, size)
+
+
+@contextmanager
+def needs_extra(name: str) -> Iterator[None]:
+    """Say in one line which extra brings a package that an import misses.
+
+    Args:
+        name: The format, whose extra has the same name.
+
+    Raises:
+        UserError: Instead of a ``ModuleNotFoundError``.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f'the format {name} needs {error.name}, which is not installed: '
+            f'pip install "mmrapidnet[{name}]"'
+        ) from error
+
+
+@contextmanager
+def conversion_to(name: str) -> Iterator[None]:
+    """Say in one line why a converter could not take a model.
+
+    Args:
+        name: The format.
+
+    Raises:
+        UserError: Instead of whatever the converter raises.
+    """
+    try:
+        with needs_extra(name):
+            yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f'{name} cannot hold this model: {first_line(error)}'
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or of that which it was raised from."""
+    while error.__cause__:
+        error = error.__cause__
+    return next(filter(None, map(str.strip, str(error).splitlines())), repr(error))
+
+
+def check_held(
+    name: str,
+    kinds: Sequence[str],
+    precisions: Sequence[str],
+    kind: str,
+    precision: str,
+) -> None:
+    """Hold a request to what a format can do.
+
+    Args:
+        name: The format.
+        kinds: The kinds of graph it holds.
+        precisions: The precisions it is written in.
+        kind: The kind asked for.
+        precision: The precision asked for.
+
+    Raises:
+        UserError: If it has no such kind or precision.
+    """
+    if kind not in kinds:
+        divisible = kind == 'detector' and 'dense' in kinds
+        advice = '; export its dense part with part=dense' if divisible else ''
+        raise UserError(
+            f'{name} cannot hold a {kind}, only a {", a ".join(kinds)}{advice}'
+        )
+    if precision not in precisions:
+        raise UserError(
+            f'unknown precision {precision!r} of {name}: choose one of '
+            f'{", ".join(precisions)}'
+        )

@@ -1,0 +1,165 @@
+"""Core ML: an ML program for Apple's systems, written anywhere, run only there."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from mmrapidnet.deploy import metadata as about
+from mmrapidnet.deploy.formats import (
+    SUFFIXES,
+    check_held,
+    conversion_to,
+    first_line,
+)
+from mmrapidnet.deploy.graphs import trace
+from mmrapidnet.errors import UserError
+
+if TYPE_CHECKING:
+    from mmrapidnet.deploy.graphs import Graph
+
+NAME = 'coreml'
+SUFFIX = SUFFIXES[NAME]
+KINDS = ('backbone', 'classifier', 'segmenter', 'dense')
+PRECISIONS = ('fp32', 'fp16')
+RUNNABLE = False
+
+# Edges of an image that a file for every size takes, in pixels; an ML program needs
+# an upper bound.
+SMALLEST, LARGEST = 32, 4096
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide what coremltools tells of its progress, and on import of what it lacks."""
+    logger = logging.getLogger('coremltools')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+with _quiet():
+    import coremltools as ct
+
+
+def is_dynamic(graph: Graph) -> bool:
+    """Whether a file can hold a graph for every height and width.
+
+    A map that is enlarged to the size of another has no counterpart in Core ML.
+    """
+    return (
+        graph.dynamic and not graph.padded and graph.kind in ('backbone', 'classifier')
+    )
+
+
+def write(
+    graph: Graph,
+    example: Tensor,
+    path: Path,
+    metadata: dict[str, Any],
+    precision: str = 'fp32',
+    calibration: Iterable[np.ndarray] | None = None,
+    fixed_size: bool = False,
+) -> None:
+    """Write a graph as an ML program (``.mlpackage``) for iOS 16, macOS 13 and later.
+
+    Its input is an image of Core ML's, so that a camera's or a picture's pixel
+    buffer can be given; the outputs are arrays.  A fixed size lets the neural engine
+    run it.
+
+    Args:
+        graph: The graph.
+        example: An image, (1, 3, H, W); the size to be fixed, or the default one.
+        path: The ``.mlpackage``, a folder.
+        metadata: What `mmrapidnet.deploy.metadata.describe` gave.
+        precision: 'fp32', or 'fp16', which the neural engine needs.
+        calibration: Not used: there is no int8.
+        fixed_size: Whether to fix the size of the images. Defaults to False.
+
+    Raises:
+        UserError: If Core ML has no such precision or cannot hold the model.
+    """
+    check_held(NAME, KINDS, PRECISIONS, graph.kind, precision)
+    fixed = fixed_size or not is_dynamic(graph)
+    height, width = example.shape[2:]
+    edges = [height, width]
+    if not fixed:
+        edges = [ct.RangeDim(SMALLEST, LARGEST, default=edge) for edge in edges]
+    with conversion_to(NAME), _quiet():
+        model = ct.convert(
+            trace(graph, example),
+            convert_to='mlprogram',
+            inputs=[
+                ct.ImageType(
+                    'image', ct.Shape((1, 3, *edges)), color_layout=ct.colorlayout.BGR
+                )
+            ],
+            outputs=[ct.TensorType(name, dtype=np.float32) for name in graph.outputs],
+            compute_precision=(
+                ct.precision.FLOAT16 if precision == 'fp16' else ct.precision.FLOAT32
+            ),
+            minimum_deployment_target=ct.target.iOS16,
+            skip_model_load=True,
+        )
+    size = (height, width) if fixed else None
+    metadata = about.complete(metadata, size, 1, ('coremltools',))
+    model.user_defined_metadata[about.KEY] = about.to_text(metadata)
+    model.save(str(path))
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read what a file says of itself.
+
+    Args:
+        path: The ``.mlpackage``.
+
+    Returns:
+        What `mmrapidnet.deploy.metadata` made.
+
+    Raises:
+        UserError: If it is not Core ML's, or not ours.
+    """
+    try:
+        with _quiet():
+            description = ct.utils.load_spec(str(path)).description
+    except Exception as error:  # of several types, one of which its C module has
+        raise UserError(
+            f'{path} is not an ML program of Core ML: {first_line(error)}'
+        ) from error
+    return about.from_text(description.metadata.userDefined.get(about.KEY), path)
+
+
+class Session:
+    """Refuses to run a file, once it is known to be one of ours.
+
+    Args:
+        path: The ``.mlpackage``.
+        threads: Not used.
+        size: Height and width of all images. Defaults to None: any it takes.
+
+    Raises:
+        UserError: Always: with what is wrong with the file, or where it can be run.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        threads: int | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        self.metadata = read_metadata(path)
+        raise UserError(
+            f'{path} cannot be run on Linux: Core ML exists on macOS and iOS only; '
+            'open it in Xcode, or with coremltools on a Mac'
+        )

@@ -1,0 +1,207 @@
+"""OpenVINO: fp32, half-precision weights, bfloat16 or int8; run on the CPU."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Iterable, Sized
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import openvino
+from torch import Tensor
+
+from mmrapidnet.deploy import metadata as about
+from mmrapidnet.deploy.formats import (
+    SUFFIXES,
+    check_held,
+    conversion_to,
+    first_line,
+    needs_extra,
+    onnx_model,
+)
+from mmrapidnet.errors import UserError
+
+if TYPE_CHECKING:
+    from mmrapidnet.deploy.graphs import Graph
+
+NAME = 'openvino'
+SUFFIX = SUFFIXES[NAME]
+KINDS = ('backbone', 'classifier', 'segmenter', 'dense', 'detector')
+PRECISIONS = ('fp32', 'fp16', 'bf16', 'int8')
+INT8_KINDS = ('backbone', 'classifier', 'segmenter')
+RUNNABLE = True
+
+
+def is_dynamic(graph: Graph) -> bool:
+    """Whether a file can hold a graph for every height and width."""
+    return graph.dynamic
+
+
+def write(
+    graph: Graph,
+    example: Tensor,
+    path: Path,
+    metadata: dict[str, Any],
+    precision: str = 'fp32',
+    calibration: Iterable[np.ndarray] | None = None,
+    fixed_size: bool = False,
+) -> None:
+    """Write a graph as OpenVINO's ``.xml``, with the weights in the ``.bin`` beside.
+
+    Args:
+        graph: The graph.
+        example: An image, (1, 3, H, W); its size counts if it is to be fixed.
+        path: The ``.xml``.
+        metadata: What `mmrapidnet.deploy.metadata.describe` gave.
+        precision: 'fp32'; 'fp16': weights of half the size, computed with in fp32;
+            'bf16': stored in fp32, computed with in bfloat16 where the CPU can;
+            'int8': weights and activations quantised after training.
+        calibration: For int8 images as a session takes them, from which the ranges
+            of the activations are taken.
+        fixed_size: Whether to fix the size of the images. Defaults to False.
+
+    Raises:
+        UserError: If there is no such precision for this kind, OpenVINO cannot hold
+            the model, or int8 comes without images.
+    """
+    check_held(NAME, KINDS, PRECISIONS, graph.kind, precision)
+    if precision == 'int8':
+        check_held(f'{NAME} int8', INT8_KINDS, PRECISIONS, graph.kind, precision)
+    size = tuple(example.shape[2:]) if fixed_size or not is_dynamic(graph) else None
+    model = _convert(graph, size)
+    packages = ['openvino']
+    if precision == 'int8':
+        model = _quantize(model, calibration)
+        packages.append('nncf')
+    batch = None if graph.batched else 1
+    metadata = about.complete(metadata, size, batch, packages)
+    model.set_rt_info(about.to_text(metadata), [about.KEY])
+    openvino.save_model(model, path, compress_to_fp16=precision == 'fp16')
+
+
+class Session:
+    """An OpenVINO file, run on the CPU for the least latency.
+
+    A network of known size runs faster than one for any size: where the file or
+    ``size`` fixes it, the network is compiled anew for each number of images.
+
+    Args:
+        path: The ``.xml``.
+        threads: Number of threads. Defaults to None: as the runtime likes.
+        size: Height and width of all images. Defaults to None: any it takes.
+
+    Raises:
+        UserError: If it is not OpenVINO's, not ours, has lost its ``.bin``, or does
+            not take that size.
+
+    Attributes:
+        metadata: What the file says of itself.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        threads: int | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        self.path = path
+        self._core = openvino.Core()
+        self._model = _read(self._core, path)
+        self.metadata = about.from_text(_read_metadata(self._model), path)
+        if size is not None:
+            about.check_size(self.metadata, size, path)
+        self._size = size or self.metadata['input']['size']
+        self._options = {
+            'PERFORMANCE_HINT': 'LATENCY',
+            # By itself it computes in bfloat16 wherever the CPU can.
+            'INFERENCE_PRECISION_HINT': (
+                'bf16' if self.metadata['precision'] == 'bf16' else 'f32'
+            ),
+        }
+        if threads is not None:
+            self._options['INFERENCE_NUM_THREADS'] = threads
+        self._requests: dict[int | None, openvino.InferRequest] = {}
+        self._request(1)
+
+    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Run the file.
+
+        Args:
+            image: float32, (N, 3, H, W), 0 to 255, BGR.
+
+        Returns:
+            The outputs by name.
+
+        Raises:
+            UserError: If the file does not take such images.
+        """
+        about.check_image(self.metadata, image, self.path, self._size)
+        found = self._request(len(image)).infer([image], share_inputs=True)
+        names = self.metadata['outputs']
+        return dict(zip(names, found.values(), strict=True))
+
+    def _request(self, batch: int) -> openvino.InferRequest:
+        """The network compiled for a number of images, or for any."""
+        key = None if self._size is None else batch
+        if key not in self._requests:
+            if self._size is not None:
+                self._model.reshape([batch, 3, *self._size])
+            compiled = self._core.compile_model(self._model, 'CPU', self._options)
+            self._requests[key] = compiled.create_infer_request()
+        return self._requests[key]
+
+
+def _convert(graph: Graph, size: tuple[int, int] | None) -> openvino.Model:
+    """By way of ONNX, which OpenVINO reads best; nothing of it is left."""
+    with needs_extra(NAME):
+        import onnx_ir
+    with tempfile.TemporaryDirectory() as folder, conversion_to(NAME):
+        file = Path(folder) / 'graph.onnx'
+        onnx_ir.save(onnx_model.convert(graph, size), file)
+        return openvino.convert_model(file)
+
+
+def _quantize(
+    model: openvino.Model, calibration: Iterable[np.ndarray] | None
+) -> openvino.Model:
+    """Quantise to int8 after training, ranges of activations need not be symmetric."""
+    with needs_extra(NAME):
+        import nncf
+
+    # NNCF goes through them several times; what has a length can be read anew.
+    images = calibration if isinstance(calibration, Sized) else list(calibration or ())
+    if not len(images):
+        raise UserError(
+            'int8 needs images to calibrate on: give some of the data set the model '
+            'was trained on'
+        )
+    nncf.set_log_level(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()):  # progress bars
+        return nncf.quantize(
+            model,
+            nncf.Dataset(images),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(images),
+        )
+
+
+def _read(core: openvino.Core, path: Path) -> openvino.Model:
+    weights = path.with_suffix('.bin')
+    if not weights.is_file():
+        raise UserError(f'{path} lacks its weights: {weights} must lie beside it')
+    try:
+        return core.read_model(path)
+    except RuntimeError as error:
+        raise UserError(
+            f'{path} is not an OpenVINO file that can be run: {first_line(error)}'
+        ) from error
+
+
+def _read_metadata(model: openvino.Model) -> str | None:
+    if not model.has_rt_info([about.KEY]):
+        return None
+    return model.get_rt_info([about.KEY]).astype(str)

@@ -1,0 +1,289 @@
+"""Models as plain functions of one image, which is what the runtimes hold."""
+
+from __future__ import annotations
+
+import warnings
+from copy import deepcopy
+from dataclasses import dataclass
+from math import log2
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmrapidnet.errors import UserError
+from mmrapidnet.models.layers import GraphMixer
+
+PARTS = ('whole', 'backbone', 'dense')
+DETECTIONS = ('boxes', 'scores', 'labels', 'masks')
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model as one function of an image.
+
+    Its input is called ``image``: float32, (N, 3, H, W), 0 to 255, the channels as
+    mmcv reads them (BGR).  What the model's data preprocessor does with it is part
+    of the graph.
+
+    Attributes:
+        kind: 'backbone', 'classifier', 'segmenter', 'dense' or 'detector'.
+        module: The function, in evaluation mode; returns a tuple of tensors.
+        outputs: Name of each output.
+        multiple: Height and width must be multiples of this. Defaults to 1 (any).
+        dynamic: Whether it is the same for every height and width. Defaults to True.
+        padded: Whether images are padded inside, to a multiple of some number.
+            Defaults to False.
+    """
+
+    kind: str
+    module: nn.Module
+    outputs: tuple[str, ...]
+    multiple: int = 1
+    dynamic: bool = True
+    padded: bool = False
+
+    @property
+    def batched(self) -> bool:
+        """Whether it takes more than one image at once."""
+        return self.kind not in ('dense', 'detector')
+
+
+class Preprocessing(nn.Module):
+    """What a data preprocessor does to a batch of images in testing.
+
+    The order of the channels, mean and standard deviation, then padding on the right
+    and below to a multiple of the divisor.
+
+    Args:
+        preprocessor: mmengine's, mmdet's, mmseg's or mmpretrain's.
+
+    Raises:
+        UserError: If it is of another kind, or mmseg's with padding in testing.
+
+    Shapes: (N, 3, H, W) to (N, 3, H', W'), each edge rounded up to the divisor.
+    """
+
+    def __init__(self, preprocessor: BaseDataPreprocessor) -> None:
+        super().__init__()
+        self.reverse = _channel_conversion(preprocessor)
+        self.divisor = getattr(preprocessor, 'pad_size_divisor', 1)
+        self.pad_value = float(getattr(preprocessor, 'pad_value', 0))
+        for name in ('mean', 'std'):
+            values = getattr(preprocessor, name, None)
+            # Whole numbers in a config make them integers, which not all formats mix.
+            if values is not None and not values.is_floating_point():
+                values = values.float()
+            self.register_buffer(name, values)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Prepare images as the model takes them."""
+        if self.reverse:
+            image = torch.cat(image.split(1, dim=1)[::-1], dim=1)
+        if self.mean is not None:
+            image = (image - self.mean) / self.std
+        if self.divisor > 1:
+            height, width = image.shape[2:]
+            if torch.jit.is_tracing():
+                height, width = int(height), int(width)
+            right, below = -width % self.divisor, -height % self.divisor
+            image = F.pad(image, (0, right, 0, below), value=self.pad_value)
+        return image
+
+
+def build_graph(model: nn.Module, part: str = 'whole') -> Graph:
+    """Make a graph of a model.
+
+    | of | kind | outputs |
+    |---|---|---|
+    | any model, ``part='backbone'`` | backbone | ``feature<i>`` for each of its
+      ``out_indices``: (N, C_i, ceil(H / s_i), ceil(W / s_i)) |
+    | mmpretrain's classifier | classifier | ``logits`` (N, classes), no softmax |
+    | mmseg's segmentor | segmenter | ``logits`` (N, classes, ceil(H / 4),
+      ceil(W / 4)): the decode head's own, not resized |
+    | mmdet's Mask R-CNN | detector | ``boxes`` (K, 4) xyxy in pixels of the image,
+      ``scores`` (K,), ``labels`` (K,) int64, ``masks`` (K, 28, 28), probabilities |
+    | mmdet's Mask R-CNN, ``part='dense'`` | dense | the neck's maps ``p2`` to ``p6``,
+      the RPN's ``rpn_cls0`` to ``4`` and ``rpn_reg0`` to ``4`` |
+
+    The last two take one image at a time (N = 1).
+
+    Args:
+        model: A model of mmdet, mmseg or mmpretrain in evaluation mode, as a rule
+            fused by :func:`mmrapidnet.deploy.fuse`. It is shared, not copied.
+        part: 'whole', 'backbone', or 'dense' for a detector without what follows its
+            convolutions. Defaults to 'whole'.
+
+    Returns:
+        The graph.
+
+    Raises:
+        UserError: If the model is in training mode, is of another kind, or has no
+            such part.
+    """
+    name = type(model).__name__
+    if part not in PARTS:
+        raise UserError(f'unknown part {part!r}: choose one of {", ".join(PARTS)}')
+    if model.training:
+        raise UserError(f'{name} is in training mode: call its eval() first')
+    if part == 'backbone':
+        kind, module, outputs = 'backbone', _Backbone(model), _name_features(model)
+    elif part == 'dense':
+        if not getattr(model, 'with_rpn', False):
+            raise UserError(
+                f'part=dense is what precedes the proposals of Mask R-CNN; {name} has '
+                'no RPN: take part=whole or part=backbone'
+            )
+        kind, module, outputs = 'dense', _Dense(model), _name_dense(model)
+    elif getattr(model, 'with_mask', False):
+        kind, module, outputs = 'detector', _Detector(model), DETECTIONS
+    elif getattr(model, 'with_decode_head', False):
+        kind, module, outputs = (
+            'segmenter',
+            _Logits(_upsample_by_factor(model)),
+            ('logits',),
+        )
+    elif getattr(model, 'with_head', False):
+        kind, module, outputs = 'classifier', _Logits(model), ('logits',)
+    else:
+        raise UserError(
+            f'{name} is neither a classifier, a segmentor nor Mask R-CNN: only its '
+            'backbone can be taken alone (part=backbone)'
+        )
+    module.eval()
+    return Graph(
+        kind,
+        module,
+        outputs,
+        # It compares each pixel with as many others as the map has rows and columns.
+        dynamic=not any(isinstance(m, GraphMixer) for m in module.modules()),
+        padded=module.preprocessing.divisor > 1,
+    )
+
+
+def trace(graph: Graph, example: Tensor) -> torch.jit.ScriptModule:
+    """Record a graph as TorchScript, which some converters start from.
+
+    Args:
+        graph: The graph.
+        example: An image, (1, 3, H, W), the only size the record is right for.
+
+    Returns:
+        The record.
+    """
+    with warnings.catch_warnings(), torch.no_grad():
+        # Those converters know nothing newer.
+        warnings.filterwarnings('ignore', r'`torch\.jit\.trace', DeprecationWarning)
+        # What becomes a constant is meant to.
+        warnings.filterwarnings('ignore', category=torch.jit.TracerWarning)
+        # Recording looks at all properties of mmdet's heads, the deprecated ones, too.
+        warnings.filterwarnings('ignore', 'DeprecationWarning: ', module='mmdet')
+        return torch.jit.trace(graph.module, (example,), check_trace=False)
+
+
+class _Backbone(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.preprocessing = Preprocessing(model.data_preprocessor)
+        self.backbone = model.backbone
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.backbone(self.preprocessing(image)))
+
+
+class _Logits(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.preprocessing = Preprocessing(model.data_preprocessor)
+        self.model = model
+
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        return (self.model(self.preprocessing(image), mode='tensor'),)
+
+
+def _upsample_by_factor(model: nn.Module) -> nn.Module:
+    """Copy a segmentor, its head enlarging by a factor instead of to a size.
+
+    mmseg computes the size by way of floating-point numbers, which tracing takes for
+    constants: the file would be right at a single size, and wrong without an error
+    at every other.
+    """
+    from mmseg.models.utils import Upsample
+
+    model = deepcopy(model)
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, Upsample) and child.scale_factor:
+                enlarge = nn.Upsample(None, child.scale_factor, child.mode)
+                enlarge.align_corners = child.align_corners
+                setattr(parent, name, enlarge)
+    return model
+
+
+class _Dense(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.preprocessing = Preprocessing(model.data_preprocessor)
+        self.backbone, self.neck = model.backbone, model.neck
+        self.rpn_head = model.rpn_head
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        maps = self.neck(self.backbone(self.preprocessing(image)))
+        scores, deltas = self.rpn_head(maps)
+        return (*maps, *scores, *deltas)
+
+
+class _Detector(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        from mmrapidnet.deploy.detector import MaskRCNNGraph
+
+        super().__init__()
+        self.preprocessing = Preprocessing(model.data_preprocessor)
+        self.detector = MaskRCNNGraph(model)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        height, width = image.shape[2:]
+        return tuple(self.detector(self.preprocessing(image), height, width))
+
+
+def _name_features(model: nn.Module) -> tuple[str, ...]:
+    indices = getattr(model.backbone, 'out_indices', None)
+    if indices is None:
+        raise UserError(
+            f'{type(model.backbone).__name__} does not say which feature maps it gives '
+            '(out_indices): part=backbone cannot name them'
+        )
+    indices = (indices,) if isinstance(indices, int) else indices
+    return tuple(f'feature{i}' for i in indices)
+
+
+def _name_dense(model: nn.Module) -> tuple[str, ...]:
+    """The maps by the logarithm of their stride, the RPN's by their number."""
+    strides = [height for height, _ in model.rpn_head.prior_generator.strides]
+    return (
+        *(f'p{int(log2(stride))}' for stride in strides),
+        *(f'rpn_{of}{i}' for of in ('cls', 'reg') for i in range(len(strides))),
+    )
+
+
+def _channel_conversion(preprocessor: BaseDataPreprocessor) -> bool:
+    """Whether the order of the channels is turned round, as each library says it."""
+    kinds = {kind.__name__ for kind in type(preprocessor).__mro__}
+    if 'SegDataPreProcessor' in kinds:
+        if preprocessor.test_cfg:
+            raise UserError(
+                'data_preprocessor.test_cfg pads images in testing, which an exported '
+                "segmentor does not: let the pipeline do it (dict(type='Pad', ...))"
+            )
+        return preprocessor.channel_conversion
+    if 'ClsDataPreprocessor' in kinds:
+        return preprocessor.to_rgb
+    if 'ImgDataPreprocessor' in kinds:  # mmengine's and, built on it, mmdet's
+        return preprocessor._channel_conversion
+    if type(preprocessor) is BaseDataPreprocessor:
+        return False
+    raise UserError(
+        f'{type(preprocessor).__name__} is a data preprocessor that cannot be '
+        'exported: take DetDataPreprocessor, SegDataPreProcessor or ClsDataPreprocessor'
+    )

@@ -1,0 +1,283 @@
+"""What an exported file says of itself, and whether that fits what is asked of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.fileio import get_local_path
+from mmengine.registry import DATASETS
+from torch.nn.modules.batchnorm import _BatchNorm
+
+import mmrapidnet
+from mmrapidnet.checkpoints.pretrained import read_checkpoint
+from mmrapidnet.checkpoints.writing import sha256_of
+from mmrapidnet.engine.config import iter_datasets
+from mmrapidnet.errors import UserError
+
+if TYPE_CHECKING:
+    from mmrapidnet.deploy.graphs import Graph
+
+# Where a format's own metadata holds ours, as JSON.
+KEY = 'mmrapidnet'
+VERSION = 1
+
+# Parts of a model's config that say nothing of the trained network, or that building
+# it writes there.
+_NOT_HASHED = ('data_preprocessor', 'init_cfg', 'pretrained', 'train_cfg', 'test_cfg')
+
+
+def describe(
+    cfg: Config | None,
+    graph: Graph,
+    precision: str,
+    checkpoint: str | None = None,
+    size: tuple[int, int] | None = None,
+) -> dict[str, Any]:
+    """Say what a file is going to hold.
+
+    Args:
+        cfg: The config of the model; None for a model without one.
+        graph: What is exported.
+        precision: 'fp32', 'fp16', 'bf16' or 'int8'.
+        checkpoint: Path or URL of the weights. Defaults to None: none.
+        size: Height and width if they are fixed. Defaults to None: any.
+
+    Returns:
+        What JSON can hold: ``version`` of this description, ``kind`` and ``outputs``
+        of the graph, ``input`` (``name``, ``channel_order``, ``range``, ``size``
+        [H, W] or None, ``batch`` or None, ``multiple``), ``precision``, ``fused``,
+        ``scope``, ``config`` (file name), ``model_sha256``, ``classes``, ``palette``,
+        ``checkpoint`` (``name``, ``sha256``) and ``versions``.
+    """
+    return {
+        'version': VERSION,
+        'kind': graph.kind,
+        'outputs': list(graph.outputs),
+        'input': {
+            'name': 'image',
+            'channel_order': 'bgr',
+            'range': [0, 255],
+            'size': size and list(size),
+            'batch': None if graph.batched else 1,
+            'multiple': graph.multiple,
+        },
+        'precision': precision,
+        'fused': not any(isinstance(m, _BatchNorm) for m in graph.module.modules()),
+        **_describe_config(cfg, checkpoint),
+        'checkpoint': checkpoint and _describe_checkpoint(checkpoint),
+        'versions': {'mmrapidnet': mmrapidnet.__version__, 'torch': torch.__version__},
+    }
+
+
+def complete(
+    metadata: dict[str, Any],
+    size: tuple[int, int] | None,
+    batch: int | None,
+    packages: Iterable[str],
+) -> dict[str, Any]:
+    """Put in what a format adds when it writes a file.
+
+    Args:
+        metadata: What `describe` gave.
+        size: Height and width if the file fixes them, else None.
+        batch: Number of images if the file fixes it, else None.
+        packages: The distributions that wrote it.
+
+    Returns:
+        The description of the file as it is.
+    """
+    return {
+        **metadata,
+        'input': {**metadata['input'], 'size': size and list(size), 'batch': batch},
+        'versions': {**metadata['versions'], **{p: version(p) for p in packages}},
+    }
+
+
+def to_text(metadata: dict[str, Any]) -> str:
+    """Write metadata as JSON, which `from_text` reads."""
+    return json.dumps(metadata)
+
+
+def from_text(text: str | None, path: Path) -> dict[str, Any]:
+    """Read the metadata of a file.
+
+    Args:
+        text: What the file holds under `KEY`; None if nothing.
+        path: The file, for the message.
+
+    Returns:
+        What `complete` gave when it was written.
+
+    Raises:
+        UserError: If there is none, or none of ours, or of another version.
+    """
+    try:
+        metadata = json.loads(text or '')
+        found = metadata['version']
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f'{path} does not say what it holds (no metadata called {KEY}): it was not '
+            'written by tools/export.py; export the checkpoint again'
+        ) from error
+    if found != VERSION:
+        raise UserError(
+            f'{path} describes itself in version {found}, but this mmrapidnet '
+            f'{mmrapidnet.__version__} reads version {VERSION}: export it again'
+        )
+    return metadata
+
+
+def check_config(metadata: dict[str, Any], cfg: Config, path: str | Path) -> None:
+    """Hold a file to a config.
+
+    Args:
+        metadata: The file's.
+        cfg: The config whose model it is to hold.
+        path: The file, for the message.
+
+    Raises:
+        UserError: If it was exported from another model.
+    """
+    if metadata['model_sha256'] == hash_model(cfg):
+        return
+    config = Path(cfg.filename).name if cfg.filename else 'the config given'
+    raise UserError(
+        f'{path} was exported from the model of {metadata["config"]}, which is not '
+        f'that of {config}: give the config (and options) it was exported with'
+    )
+
+
+def check_size(metadata: dict[str, Any], size: tuple[int, int], path: Path) -> None:
+    """Hold the size of images to what a file takes.
+
+    Args:
+        metadata: The file's.
+        size: Height and width.
+        path: The file, for the message.
+
+    Raises:
+        UserError: If the file has another size, or wants multiples of a number.
+    """
+    taken, (height, width) = metadata['input'], size
+    if taken['size'] and [height, width] != taken['size']:
+        raise UserError(
+            f'{path} takes images of {taken["size"][0]}x{taken["size"][1]} only '
+            f'(height x width), not of {height}x{width}: resize them, or export it '
+            'with that size'
+        )
+    multiple = taken['multiple']
+    if height % multiple or width % multiple:
+        raise UserError(
+            f'{path} takes images whose height and width are multiples of {multiple}, '
+            f'not of {height}x{width}: resize or pad them'
+        )
+
+
+def check_image(
+    metadata: dict[str, Any],
+    image: np.ndarray,
+    path: Path,
+    size: tuple[int, int] | None = None,
+) -> None:
+    """Hold a batch of images to what a file takes.
+
+    Args:
+        metadata: The file's.
+        image: The batch.
+        path: The file, for the message.
+        size: Height and width that the file was opened for. Defaults to None: any
+            that it takes.
+
+    Raises:
+        UserError: If it is not float32 of (N, 3, H, W), with the file's N, H and W.
+    """
+    if image.ndim != 4 or image.shape[1] != 3 or image.dtype != np.float32:
+        raise UserError(
+            f'{path} takes images as float32 (N, 3, H, W), not as {image.dtype} '
+            f'{image.shape}'
+        )
+    batch = metadata['input']['batch']
+    if batch and len(image) != batch:
+        raise UserError(
+            f'{path} takes {batch} image at a time, not {len(image)}: give them one '
+            'after another'
+        )
+    check_size(metadata, image.shape[2:], path)
+    if size is not None and image.shape[2:] != tuple(size):
+        raise UserError(
+            f'{path} was opened for images of {size[0]}x{size[1]} (height x width), '
+            f'not of {image.shape[2]}x{image.shape[3]}'
+        )
+
+
+def hash_model(cfg: Config) -> str:
+    """The SHA-256 of what a config says of the network and its thresholds.
+
+    Initialisation, training and pre-processing are left out: a file has its own.
+
+    Args:
+        cfg: A config with a ``model``.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    model = cfg.model.to_dict()
+    hashed = {'model': _strip(model), 'test_cfg': model.get('test_cfg')}
+    text = json.dumps(hashed, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _strip(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {k: _strip(v) for k, v in node.items() if k not in _NOT_HASHED}
+    if isinstance(node, (list, tuple)):
+        return [_strip(item) for item in node]
+    return node
+
+
+def _describe_config(cfg: Config | None, checkpoint: str | None) -> dict[str, Any]:
+    if cfg is None:
+        keys = ('scope', 'config', 'model_sha256', 'classes', 'palette')
+        return dict.fromkeys(keys)
+    labels = _labels_of_config(cfg)
+    if checkpoint:
+        labels.update(
+            read_checkpoint(checkpoint).get('meta', {}).get('dataset_meta', {})
+        )
+    return {
+        'scope': cfg.get('default_scope'),
+        'config': Path(cfg.filename).name if cfg.filename else None,
+        'model_sha256': hash_model(cfg),
+        'classes': _plain(labels.get('classes')),
+        'palette': _plain(labels.get('palette')),
+    }
+
+
+def _labels_of_config(cfg: Config) -> dict[str, Any]:
+    """Names and colours of the classes that the config's test set has."""
+    dataset = next(iter_datasets(cfg.get('test_dataloader') or {}))
+    with DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
+        kind = registry.get(dataset['type']) if 'type' in dataset else None
+    return {**getattr(kind, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
+
+
+def _describe_checkpoint(checkpoint: str) -> dict[str, str]:
+    with get_local_path(checkpoint) as path:
+        return {'name': Path(checkpoint).name, 'sha256': sha256_of(Path(path))}
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and tuples as the lists that JSON has."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

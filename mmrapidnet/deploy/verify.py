@@ -1,0 +1,237 @@
+"""Compare an exported file with the model it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from rich.table import Table
+
+from mmrapidnet.deploy.graphs import Graph
+from mmrapidnet.deploy.runner import to_batch
+from mmrapidnet.errors import UserError
+
+Outputs = dict[str, np.ndarray]
+
+# Largest relative difference of an output: the norm of the difference over that of
+# PyTorch's output.  In brackets what was seen of a segmenter trained on Shapes.
+#   fp32  rounding, in another order (2e-7).  One wrong row of pixels is 1e-2, one
+#         wrong value among a million still 1e-3.
+#   fp16  11 bits of mantissa, 5e-4 a value (2e-4 with weights alone in fp16).
+#   bf16  8 bits, 4e-3 a value (2e-3).
+#   int8  8 bits of the range of a channel (2e-2).
+# Red and blue exchanged change that segmenter's logits by 0.16 to 0.22, its feature
+# maps by 0.4 to 0.8.
+TOLERANCES = {'fp32': 1e-4, 'fp16': 1e-2, 'bf16': 3e-2, 'int8': 0.1}
+
+# The same for detections, where the difference is `disagreement`.  Near ties in the
+# suppression fall either way, so that a box may come and go even in fp32.
+DETECTION_TOLERANCES = {'fp32': 1e-2, 'fp16': 5e-2, 'bf16': 0.1, 'int8': 0.1}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one output of a file is from PyTorch's.
+
+    Attributes:
+        output: What is compared.
+        largest: Largest absolute difference; None where there is no such thing.
+        relative: Difference relative to PyTorch's output.
+        tolerance: What ``relative`` may be; None if it is only told.
+    """
+
+    output: str
+    largest: float | None
+    relative: float
+    tolerance: float | None
+
+    @property
+    def is_tolerable(self) -> bool:
+        """Whether it is within the tolerance; never so if it is not a number."""
+        return self.tolerance is None or self.relative <= self.tolerance
+
+
+def compare(
+    graph: Graph,
+    run: Callable[[np.ndarray], Outputs],
+    image: np.ndarray,
+    precision: str = 'fp32',
+) -> list[Difference]:
+    """Run a file and the graph it was made from on one image.
+
+    Args:
+        graph: The graph.
+        run: From an image to the outputs of the file.
+        image: (H, W, 3), uint8, BGR.
+        precision: That of the file, which says what is tolerable.
+
+    Returns:
+        The differences; of detections that are matched, and of all together.
+
+    Raises:
+        UserError: If PyTorch detects nothing, which any file would equal.
+    """
+    tensor = torch.from_numpy(to_batch(image))
+    with torch.no_grad():
+        values = graph.module(tensor)
+    expected = {name: value.numpy() for name, value in zip(graph.outputs, values)}
+    if graph.kind == 'detector' and not len(expected['scores']):
+        raise UserError(
+            'the model finds nothing in the image, so there is nothing to compare: is '
+            'the checkpoint trained? give another image with --image FILE'
+        )
+    found = run(image)
+    if graph.kind == 'detector':
+        return compare_detections(expected, found, DETECTION_TOLERANCES[precision])
+    return [
+        _compare_arrays(name, expected[name], found[name], TOLERANCES[precision])
+        for name in graph.outputs
+    ]
+
+
+def compare_detections(
+    expected: Outputs, found: Outputs, tolerance: float
+) -> list[Difference]:
+    """Compare the detections of two runs, in whatever order they come.
+
+    Args:
+        expected: PyTorch's ``boxes``, ``scores``, ``labels`` and ``masks``.
+        found: The file's.
+        tolerance: For `disagreement`.
+
+    Returns:
+        Differences of the matched detections, then the disagreement of all.
+
+    Example:
+        >>> one = dict(
+        ...     boxes=np.array([[0.0, 0.0, 10.0, 10.0]]),
+        ...     scores=np.array([0.5]),
+        ...     labels=np.array([3]),
+        ...     masks=np.ones((1, 28, 28)),
+        ... )
+        >>> other = {**one, 'scores': np.array([0.25])}
+        >>> [round(float(d.relative), 3) for d in compare_detections(one, other, 0.1)]
+        [0.0, 0.5, 0.0, 0.2]
+    """
+    similarity = _similarity(expected, found)
+    rows, columns = _match(similarity, expected['scores'], found['scores'])
+    differences = [
+        _compare_arrays(name, expected[name][rows], found[name][columns], None)
+        for name in ('boxes', 'scores', 'masks')
+    ]
+    counts = f'{len(rows)} of {len(expected["scores"])} matched'
+    surplus = len(found['scores']) - len(rows)
+    if surplus:
+        counts += f', {surplus} more'
+    return [
+        *differences,
+        Difference(
+            f'detections ({counts})',
+            None,
+            disagreement(similarity, expected['scores'], found['scores']),
+            tolerance,
+        ),
+    ]
+
+
+def disagreement(
+    similarity: np.ndarray, scores: np.ndarray, others: np.ndarray
+) -> float:
+    """How far two sets of detections are apart, from 0 (the same) to 1.
+
+    It is 1 - 2 sum(s s' q) / (sum(s^2) + sum(s'^2)) over the pairs of the best
+    matching, where s and s' are their scores and q their similarity; so the sure
+    detections count most.
+
+    Args:
+        similarity: (K, L), from 0 to 1.
+        scores: (K,) of one set.
+        others: (L,) of the other.
+
+    Returns:
+        The disagreement; 0 if both are empty.
+
+    Example:
+        >>> float(disagreement(np.eye(2), np.array([0.8, 0.6]), np.array([0.8, 0.0])))
+        0.219...
+    """
+    total = np.square(scores).sum() + np.square(others).sum()
+    if total == 0:
+        return 0.0
+    rows, columns = _match(similarity, scores, others)
+    shared = scores[rows] * others[columns] * similarity[rows, columns]
+    return 1 - 2 * shared.sum() / total
+
+
+def make_table(title: str, differences: list[Difference]) -> Table:
+    """Lay differences out to be read.
+
+    Args:
+        title: Title of the table.
+        differences: As `compare` gives them.
+
+    Returns:
+        The table, to be printed with rich.
+    """
+    table = Table('output', 'largest difference', 'relative', 'at most', title=title)
+    for column in table.columns[1:]:
+        column.justify = 'right'
+    for difference in differences:
+        table.add_row(
+            difference.output,
+            *(
+                '' if value is None else f'{value:.1e}'
+                for value in (
+                    difference.largest,
+                    difference.relative,
+                    difference.tolerance,
+                )
+            ),
+            style=None if difference.is_tolerable else 'red',
+        )
+    return table
+
+
+def _compare_arrays(
+    name: str, expected: np.ndarray, found: np.ndarray, tolerance: float | None
+) -> Difference:
+    if expected.shape != found.shape:
+        shapes = f'{name}: {found.shape} instead of {expected.shape}'
+        return Difference(shapes, None, float('inf'), tolerance)
+    expected = expected.astype(np.float64)
+    difference = found - expected
+    norm = np.linalg.norm(expected)
+    relative = np.linalg.norm(difference) / norm if norm else np.abs(difference).sum()
+    return Difference(name, np.abs(difference).max(initial=0), relative, tolerance)
+
+
+def _similarity(expected: Outputs, found: Outputs) -> np.ndarray:
+    """Overlap of boxes times that of masks, (K, L); 0 for another label."""
+    one, other = expected['boxes'][:, None], found['boxes'][None]
+    sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(
+        one[..., :2], other[..., :2]
+    )
+    shared = sides.clip(min=0).prod(axis=2)
+    areas = [(b[..., 2:] - b[..., :2]).prod(axis=2) for b in (one, other)]
+    overlap = shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
+    overlap *= expected['labels'][:, None] == found['labels'][None]
+    for row, column in zip(*np.nonzero(overlap)):
+        masks = expected['masks'][row], found['masks'][column]
+        union = np.maximum(*masks).sum()
+        overlap[row, column] *= np.minimum(*masks).sum() / union if union else 1
+    return overlap
+
+
+def _match(
+    similarity: np.ndarray, scores: np.ndarray, others: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pair detections so that the weighted similarity of all pairs is largest."""
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(
+        scores[:, None] * others[None] * similarity, maximize=True
+    )
+    alike = similarity[rows, columns] >= 0.5
+    return rows[alike], columns[alike]
