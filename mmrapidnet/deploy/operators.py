@@ -2,6 +2,16 @@
 
 In PyTorch they run mmcv's own kernels, so that a graph gives mmcv's results; to
 ``torch.export`` they are opaque; in ONNX they are standard operators.
+
+Example:
+    >>> top(torch.tensor([1.0, 3.0, 2.0, 3.0]), 3)
+    tensor([1, 3, 2])
+    >>> boxes = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 3], [5, 5, 9, 9]])
+    >>> nms(boxes, torch.tensor([0.5, 0.6, 0.7]), limit=100, iou_threshold=0.5)
+    tensor([2, 1])
+    >>> roi_align(torch.eye(4)[None, None], boxes[:1], 2, 2, 1.0, 0, True)
+    tensor([[[[0.5000, 0.0000],
+              [0.0000, 0.5000]]]])
 """
 
 from __future__ import annotations
@@ -23,10 +33,6 @@ def top(scores: Tensor, limit: int) -> Tensor:
 
     Returns:
         Indices of the highest scores in descending order, shape (min(N, limit),).
-
-    Example:
-        >>> top(torch.tensor([1.0, 3.0, 2.0, 3.0]), 3)
-        tensor([1, 3, 2])
     """
     return scores.sort(descending=True, stable=True).indices[:limit]
 
@@ -44,11 +50,6 @@ def nms(boxes: Tensor, scores: Tensor, limit: int, iou_threshold: float) -> Tens
     Returns:
         Indices of the boxes kept, by descending score, equal ones by their place,
         shape (K,).
-
-    Example:
-        >>> boxes = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 3], [5, 5, 9, 9]])
-        >>> nms(boxes, torch.tensor([0.5, 0.6, 0.7]), 100, 0.5)
-        tensor([2, 1])
     """
     from mmcv.ops import nms as mmcv_nms
 

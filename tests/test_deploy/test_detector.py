@@ -255,7 +255,7 @@ def exported(model, tmp_path_factory):
     path = tmp_path_factory.mktemp('detector') / 'detector.onnx'
     edge = dict(min=33, max=4096)
     torch.onnx.export(
-        Detector(model),
+        Detector(model).eval(),
         (make_image(SIZES[0]),),
         path,
         input_names=['image'],
@@ -398,7 +398,7 @@ def test_operators_are_the_same_exported(tmp_path):
     names = ['boxes', 'scores', 'features']
     number = torch.export.Dim('number', min=2, max=1000)
     program = torch.onnx.export(
-        Operators(),
+        Operators().eval(),
         (boxes, scores, features),
         input_names=names,
         opset_version=18,
