@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -87,21 +86,22 @@ def load_run_config(args: argparse.Namespace, configs: Path) -> Config:
     """
     from mmrapidnet import compat
     from mmrapidnet.engine.config import load_config
-    from mmrapidnet.engine.shapes import point_at_shapes
+    from mmrapidnet.engine.shapes import adaptor_to_shapes
 
     if args.shapes and args.data_root:
         raise UserError(
             f'--shapes {args.shapes} and --data-root {args.data_root} both say where '
             'the data are: give one of them'
         )
-    adapt = None
-    if args.shapes:
-        adapt = partial(point_at_shapes, root=args.shapes, configs=configs)
     # mmengine reads it; torchrun sets it, older launchers pass the argument.
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     compat.apply()
     cfg = load_config(
-        args.config, args.cfg_options, args.data_root, args.work_dir, adapt
+        args.config,
+        args.cfg_options,
+        args.data_root,
+        args.work_dir,
+        adapt=adaptor_to_shapes(args.shapes, configs),
     )
     cfg.launcher = args.launcher
     return cfg

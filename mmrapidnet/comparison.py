@@ -24,6 +24,7 @@ from torch import nn
 
 from mmrapidnet.analysis.complexity import Complexity, count_macs
 from mmrapidnet.analysis.machine import processor_name
+from mmrapidnet.analysis.markdown import make_table
 from mmrapidnet.data import write_shapes
 from mmrapidnet.engine.config import load_config
 from mmrapidnet.errors import UserError
@@ -344,12 +345,10 @@ def as_markdown(rows: Sequence[Row], context: dict[str, str]) -> str:
         Markdown.
     """
     header, *body = _table(rows)
-    lines = [header, ('---',) * len(header), *body]
-    table = '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
     return (
         f'Semantic FPN on Shapes, from scratch, {context["trained"]}. Measured on '
         f'{context["processor"]}, torch {context["torch"]}, with\n`'
-        f'{context["command"]}`.\n\n{table}\n\n{FOOTNOTE}\n'
+        f'{context["command"]}`.\n\n{make_table(header, body)}\n\n{FOOTNOTE}\n'
     )
 
 

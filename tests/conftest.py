@@ -6,30 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from mmrapidnet import compat
 
 compat.apply()
 
 REPO = Path(__file__).parents[1]
-
-
-def randomize_norms(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """Give batch normalisations statistics and weights that are not 0 and 1."""
-    generator = torch.Generator().manual_seed(seed)
-    for norm in module.modules():
-        if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm):
-            for tensor, low, high in (
-                (norm.running_mean, -0.5, 0.5),
-                (norm.running_var, 0.5, 1.5),
-                (norm.weight.data, 0.5, 1.5),
-                (norm.bias.data, -0.5, 0.5),
-            ):
-                tensor.copy_(
-                    torch.rand(tensor.shape, generator=generator) * (high - low) + low
-                )
-    return module
 
 
 def run_command(*command: str, cwd=REPO, timeout: float = 600, **env: str):

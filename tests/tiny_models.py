@@ -5,10 +5,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from conftest import REPO, randomize_norms
+from conftest import REPO
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
+from mmrapidnet.benchmark.peers import randomize_norms
 from mmrapidnet.engine.config import load_config
 
 ARCH = (

@@ -1,7 +1,6 @@
 """Export a trained model to a file that runs without PyTorch, and compare the two."""
 
 import argparse
-from functools import partial
 from pathlib import Path
 
 from mmengine.config import DictAction
@@ -81,12 +80,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     compat.apply()
-    adapt = partial(shapes.point_at_shapes, root=args.shapes, configs=CONFIGS)
     cfg = config.load_config(
         args.config,
         args.cfg_options,
         args.data_root,
-        adapt=adapt if args.shapes else None,
+        adapt=shapes.adaptor_to_shapes(args.shapes, CONFIGS),
     )
     report = export.export(
         cfg,

@@ -1,7 +1,6 @@
 """Draw the predictions of a detector or a segmenter on images."""
 
 import argparse
-from functools import partial
 from pathlib import Path
 
 from mmrapidnet import compat
@@ -34,8 +33,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     compat.apply()
-    adapt = partial(shapes.point_at_shapes, root=SHAPES_ROOT, configs=CONFIGS)
-    cfg = config.load_config(args.config, adapt=adapt if args.shapes else None)
+    adapt = shapes.adaptor_to_shapes(SHAPES_ROOT if args.shapes else None, CONFIGS)
+    cfg = config.load_config(args.config, adapt=adapt)
     images = infer.infer(
         cfg, args.checkpoint, args.inputs, args.out, args.device, args.score_thr
     )

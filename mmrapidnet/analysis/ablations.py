@@ -12,6 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mmrapidnet.analysis.complexity import Complexity, measure
+from mmrapidnet.analysis.markdown import make_table
 from mmrapidnet.engine.config import load_config
 from mmrapidnet.errors import UserError
 from mmrapidnet.models.layers import (
@@ -114,8 +115,7 @@ def to_markdown(rows: Sequence[Ablation]) -> str:
     Returns:
         Its lines, joined.
     """
-    lines = [COLUMNS, ('---',) * len(COLUMNS), *(row.cells() for row in rows)]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    return make_table(COLUMNS, [row.cells() for row in rows])
 
 
 def print_table(rows: Sequence[Ablation], title: str) -> None:

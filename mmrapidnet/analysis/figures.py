@@ -120,6 +120,19 @@ class PublishedRun:
     where: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Peer(PublishedRun):
+    """What is published of a model that has no config here, only to compare with.
+
+    Attributes:
+        family: Its family.
+        label: What tells it from its family.
+    """
+
+    family: str
+    label: str
+
+
 @dataclass(frozen=True)
 class Published:
     """What is published.
@@ -127,10 +140,12 @@ class Published:
     Attributes:
         families: By the type of the backbone, in the order of the model cards.
         models: By the name of a config.
+        peers: By the name that the benchmark has for a model.
     """
 
     families: dict[str, Family]
     models: dict[str, list[PublishedRun]]
+    peers: dict[str, Peer]
 
 
 @dataclass(frozen=True)
@@ -202,12 +217,13 @@ def read_published(path: str | Path) -> Published:
         where = f'{path}, {name}'
         models[name] = [_read_entry(PublishedRun, entry, where) for entry in entries]
         for run in models[name]:
-            _check_figures(name, run.figures, where)
-            if (run.figures or run.latency) and not run.source:
-                raise UserError(
-                    f'{where}: a figure without a source; name the place it was read in'
-                )
-    return Published(families, models)
+            _check_run(name, run, where)
+    peers = {}
+    for name, entry in content.get('peers', {}).items():
+        where = f'{path}, {name}'
+        peers[name] = _read_entry(Peer, entry, where)
+        _check_run(f'{name}_in1k', peers[name], where)
+    return Published(families, models, peers)
 
 
 def read_results(path: str | Path) -> list[Result]:
@@ -257,6 +273,14 @@ def _read_entry(kind: type, entry: dict[str, Any], where: str) -> Any:
         return kind(**entry)
     except TypeError as error:
         raise UserError(f'{where}: an entry does not fit: {error}') from error
+
+
+def _check_run(name: str, run: PublishedRun, where: str) -> None:
+    _check_figures(name, run.figures, where)
+    if (run.figures or run.latency) and not run.source:
+        raise UserError(
+            f'{where}: a figure without a source; name the place it was read in'
+        )
 
 
 def _check_figures(name: str, figures: Iterable[str], where: str) -> None:

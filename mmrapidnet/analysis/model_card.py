@@ -6,7 +6,6 @@ that name their sources; so nothing in a card is typed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from mmrapidnet.analysis.figures import (
     read_published,
     read_results,
 )
+from mmrapidnet.analysis.markdown import make_table, place_in_page
 from mmrapidnet.engine.config import load_config
 from mmrapidnet.errors import UserError
 
@@ -144,7 +144,7 @@ def generate(root: Path) -> dict[Path, str]:
     return {
         root / METAFILE: write_metafile(cards, published.families),
         root / MODEL_INDEX: _MADE_BY + _to_yaml({'Import': [METAFILE]}),
-        readme: _place_tables(_read(readme), write_tables(cards)),
+        readme: place_in_page(write_tables(cards), readme, _BEGIN, _END),
     }
 
 
@@ -350,7 +350,7 @@ def _write_table(cards: Sequence[Card], sources: Sequence[str]) -> str:
         heads = ['model', 'params M', 'backbone alone']
     for metric in benchmark.metrics:
         heads += [f'{metric.name}, published', f'{metric.name}, measured here']
-    rows = [heads, ['---'] * len(heads)]
+    rows = []
     for card in cards:
         row = [f'[`{card.name}`]({card.config})']
         if card.macs is not None:
@@ -361,7 +361,7 @@ def _write_table(cards: Sequence[Card], sources: Sequence[str]) -> str:
         for metric in benchmark.metrics:
             row += [_published(card, metric, sources), _measured(card, metric)]
         rows.append(row)
-    return '\n'.join('| ' + ' | '.join(row) + ' |' for row in rows)
+    return make_table(heads, rows)
 
 
 def _published(card: Card, metric: Metric, sources: Sequence[str]) -> str:
@@ -386,16 +386,6 @@ def _figure(value: float, setting: str | None) -> str:
 
 def _millions(number: int) -> str:
     return f'{number / 1e6:.3f}'
-
-
-def _place_tables(readme: str, tables: str) -> str:
-    pattern = re.compile(f'{re.escape(_BEGIN)}.*?{re.escape(_END)}', re.DOTALL)
-    if not pattern.search(readme):
-        raise UserError(
-            f'{README} has no place for the models: it needs the lines {_BEGIN} and '
-            f'{_END}'
-        )
-    return pattern.sub(lambda _: f'{_BEGIN}\n\n{tables}\n\n{_END}', readme, count=1)
 
 
 def _to_yaml(content: Any) -> str:

@@ -24,6 +24,7 @@ from mmrapidnet.benchmark.runtimes import (
     compile_module,
     find_runtime,
     memory_format,
+    pack_module,
     place,
 )
 from mmrapidnet.errors import UserError
@@ -109,10 +110,10 @@ class ClassifierContestant(Contestant):
     def _open(self) -> Call:
         if self.runtime.format:
             return self._open_file()
-        model = compile_module(
-            place(self._build(), self.runtime, self.device), self.runtime, self.device
-        )
         image = self._draw().to(self.device, memory_format=memory_format(self.runtime))
+        model = place(self._build(), self.runtime, self.device)
+        model = pack_module(model, self.runtime, lambda module: module(image))
+        model = compile_module(model, self.runtime, self.device)
         return call_in_torch(lambda: model(image), self.runtime, self.device)
 
     def complexity(self) -> Complexity:
@@ -184,18 +185,15 @@ def list_classifiers(
     Raises:
         UserError: If something is given twice, out of range or not known here.
     """
-    check_device(device)
+    found = find_runtimes(runtimes, device, threads)
     for option, values in (
         ('--models', models),
-        ('--runtimes', runtimes),
         ('--sizes', sizes),
         ('--batches', batches),
     ):
         check_each_once(option, values)
     check_positive('--sizes', sizes)
     check_positive('--batches', batches)
-    check_positive('--threads', [threads])
-    found = [find_runtime(name, device) for name in runtimes]
     for model in models:
         # All that can be wrong with a name is found before anything is measured.
         peers.build_model(model)
@@ -206,6 +204,27 @@ def list_classifiers(
         for model in models
         for runtime in found
     ]
+
+
+def find_runtimes(names: Sequence[str], device: str, threads: int) -> list[Runtime]:
+    """Find what every command that measures is given: runtimes, device and threads.
+
+    Args:
+        names: Names of runtimes.
+        device: 'cpu' or 'cuda'.
+        threads: Number of threads on the CPU.
+
+    Returns:
+        The runtimes.
+
+    Raises:
+        UserError: If one is given twice, is not known or does not work here, or there
+            are no such device or threads.
+    """
+    check_device(device)
+    check_each_once('--runtimes', names)
+    check_positive('--threads', [threads])
+    return [find_runtime(name, device) for name in names]
 
 
 def check_each_once(option: str, values: Sequence[Any]) -> None:

@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from mmrapidnet.analysis.complexity import Complexity, count_macs, count_parameters
-from mmrapidnet.benchmark.contestants import (
-    Contestant,
-    check_each_once,
-    check_positive,
-)
+from mmrapidnet.benchmark.contestants import Contestant, find_runtimes
 from mmrapidnet.benchmark.latency import Call
 from mmrapidnet.benchmark.peers import randomize_norms
 from mmrapidnet.benchmark.runtimes import (
     call_in_torch,
-    check_device,
     compile_module,
-    find_runtime,
+    pack_module,
     place,
 )
 from mmrapidnet.checkpoints.pretrained import read_checkpoint
 from mmrapidnet.data import draw_scene
+from mmrapidnet.deploy.calibration import CalibrationImages
+from mmrapidnet.deploy.formats import load_format
+from mmrapidnet.deploy.fuse import fuse
+from mmrapidnet.deploy.graphs import build_graph
+from mmrapidnet.deploy.images import Pipeline, build_pipeline, check_image
+from mmrapidnet.deploy.loading import build_model, load_model
+from mmrapidnet.deploy.metadata import describe
+from mmrapidnet.deploy.runner import ExportedModel, read_settings
 from mmrapidnet.engine.config import iter_datasets, load_config
 from mmrapidnet.engine.libraries import require_library
-from mmrapidnet.engine.shapes import point_at_shapes
+from mmrapidnet.engine.shapes import adaptor_to_shapes
 from mmrapidnet.errors import UserError
-
-Pipeline = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,7 @@ class ConfiguredModel:
         Raises:
             UserError: If it is of another kind or its library is not installed.
         """
-
-        def adapt(cfg: Config) -> None:
-            if self.shapes:
-                point_at_shapes(cfg, self.shapes, Path(self.config).parent)
-
+        adapt = adaptor_to_shapes(self.shapes, Path(self.config).parent)
         cfg = load_config(self.config, adapt=adapt)
         if require_library(cfg) not in ('mmdet', 'mmseg'):
             raise UserError(
@@ -100,13 +97,10 @@ class ConfiguredModel:
         """
         cfg = self.read()
         if self.checkpoint:
-            from mmrapidnet.deploy.fused_checkpoint import load_model
-
             content = read_checkpoint(self.checkpoint)
             model = load_model(cfg, content, self.checkpoint)
         else:
-            with DefaultScope.overwrite_default_scope(cfg.default_scope):
-                model = randomize_norms(MODELS.build(cfg.model))
+            model = randomize_norms(build_model(cfg))
         return revert_sync_batchnorm(model).eval()
 
 
@@ -134,14 +128,14 @@ class DenseContestant(Contestant):
             prepare = build_pipeline(cfg)
         if self.runtime.format:
             return self._open_file(cfg, prepare)
-        model = self._build()
 
-        def infer() -> Any:
+        def infer_by(model: nn.Module) -> Any:
             data = prepare(dict(img_path=self.image, img_id=0))
             batch = {key: [value] for key, value in data.items()}
             return model.test_step(batch)[0]
 
-        return call_in_torch(infer, self.runtime, self.device)
+        model = pack_module(self._build(), self.runtime, infer_by)
+        return call_in_torch(lambda: infer_by(model), self.runtime, self.device)
 
     def complexity(self) -> Complexity:
         """Count the model's parameters, of a segmenter also multiply-accumulates.
@@ -161,8 +155,6 @@ class DenseContestant(Contestant):
         return {} if found is None else {'detections': len(found)}
 
     def _build(self) -> nn.Module:
-        from mmrapidnet.deploy.fuse import fuse
-
         model = self.source.build()
         if self.runtime.fused:
             model = fuse(model)
@@ -173,13 +165,11 @@ class DenseContestant(Contestant):
         return model
 
     def _open_file(self, cfg: Config, prepare: Pipeline) -> Call:
-        from mmrapidnet.deploy.formats import load_format
-        from mmrapidnet.deploy.runner import ExportedModel
-
-        path = self._exported(load_format(self.runtime.format).SUFFIX)
-        if not path.exists():
-            self._export(cfg, path)
+        format_ = load_format(self.runtime.format)
         size = read_size(prepare, self.image)
+        path = self._exported(format_.SUFFIX)
+        if not path.exists():
+            self._export(format_, cfg, path, size)
         model = ExportedModel(path, threads=self.threads, size=size)
 
         def infer() -> dict[str, np.ndarray]:
@@ -190,24 +180,29 @@ class DenseContestant(Contestant):
 
         return infer
 
-    def _export(self, cfg: Config, path: Path) -> None:
-        from mmrapidnet.deploy.export import export
-
-        checkpoint = self.source.checkpoint or self._save_random_weights()
-        export(
-            cfg,
-            checkpoint,
-            self.runtime.format,
-            path,
-            precision=self.runtime.precision,
-            image=self.image,
-        )
-
-    def _save_random_weights(self) -> str:
-        path = Path(self.folder) / f'{self.model}_random.pth'
+    def _export(
+        self, format_: ModuleType, cfg: Config, path: Path, size: tuple[int, int]
+    ) -> None:
+        """Write the file, whatever it finds: random weights may find nothing."""
+        precision = self.runtime.precision
+        model = fuse(self.source.build())
+        graph = build_graph(model)
+        metadata = describe(cfg, graph, precision, self.source.checkpoint, size)
+        metadata['settings'] = read_settings(model, graph.kind)
+        calibration = None
+        if precision == 'int8':
+            with DefaultScope.overwrite_default_scope(cfg.default_scope):
+                calibration = CalibrationImages(cfg, size=size)
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(dict(state_dict=self.source.build().state_dict()), path)
-        return str(path)
+        format_.write(
+            graph,
+            torch.zeros(1, 3, *size),
+            path,
+            metadata,
+            precision=precision,
+            calibration=calibration,
+            fixed_size=True,
+        )
 
 
 def list_dense(
@@ -235,14 +230,8 @@ def list_dense(
         UserError: If there is no such image, config or checkpoint, or a runtime is
             not known here.
     """
-    check_device(device)
-    check_each_once('--runtimes', runtimes)
-    check_positive('--threads', [threads])
-    found = [find_runtime(name, device) for name in runtimes]
-    if not Path(image).is_file():
-        raise UserError(f'there is no image {image}')
-    if not cv2.haveImageReader(str(image)):
-        raise UserError(f'{image} is not an image that can be read')
+    found = find_runtimes(runtimes, device, threads)
+    check_image(image)
     if source.checkpoint:
         read_checkpoint(source.checkpoint)
     size = _network_size(source.read(), str(image))
@@ -272,19 +261,6 @@ def draw_example(folder: str | Path, size: tuple[int, int] = (427, 640)) -> Path
     path = Path(folder) / f'example_{height}x{width}.png'
     cv2.imwrite(str(path), scene.image[:height, :width, ::-1])
     return path
-
-
-def build_pipeline(cfg: Config) -> Pipeline:
-    """Build a config's test pipeline for images without annotations.
-
-    Args:
-        cfg: The config, whose scope is the default one.
-
-    Returns:
-        From a dict with ``img_path`` to ``inputs`` and ``data_samples``.
-    """
-    transforms = next(iter_datasets(cfg.test_dataloader))['pipeline']
-    return Compose([t for t in transforms if 'LoadAnnotations' not in t['type']])
 
 
 def read_size(prepare: Pipeline, image: str) -> tuple[int, int]:

@@ -111,7 +111,8 @@ def find_accuracy(model: str, published: Published) -> PublishedRun | None:
         The first run with one; None if there is none.
     """
     runs = published.models.get(f'{_strip_library(model)}_in1k', [])
-    return next((run for run in runs if _TOP1 in run.figures), None)
+    peers = [published.peers[model]] if model in published.peers else []
+    return next((run for run in (*runs, *peers) if _TOP1 in run.figures), None)
 
 
 def make_point(row: Row, published: Published) -> Point:
@@ -124,13 +125,12 @@ def make_point(row: Row, published: Published) -> Point:
     Returns:
         The point.
     """
-    name, run = _strip_library(row.model), find_accuracy(row.model, published)
-    family, _, variant = name.partition('_')
-    titles = {kind.lower(): kind for kind in published.families}
+    run = find_accuracy(row.model, published)
+    family, label = _name(row.model, published)
     setting = f', {run.setting}' if run.setting else ''
     return Point(
-        family=titles.get(family, family),
-        label=make_label(variant),
+        family=family,
+        label=label,
         top1=run.figures[_TOP1],
         source=f'{run.source}{setting}',
         latency_ms=row.median_ms,
@@ -147,6 +147,16 @@ def make_label(variant: str) -> str:
     """
     label = variant.replace('_', '.')
     return label if label.startswith('x') else label.capitalize()
+
+
+def _name(model: str, published: Published) -> tuple[str, str]:
+    """Family and label of a model."""
+    if model in published.peers:
+        peer = published.peers[model]
+        return peer.family, peer.label
+    family, _, variant = _strip_library(model).partition('_')
+    titles = {kind.lower(): kind for kind in published.families}
+    return titles.get(family, family), make_label(variant)
 
 
 def _strip_library(model: str) -> str:

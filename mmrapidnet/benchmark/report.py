@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from mmrapidnet.analysis import markdown
 from mmrapidnet.benchmark.rounds import Row
 from mmrapidnet.errors import UserError
 
@@ -38,7 +39,7 @@ def write_json(record: dict[str, Any], path: Path) -> None:
     """Write what was measured, every call of it.
 
     Args:
-        record: As `benchmark.run` returns it.
+        record: As `rounds.run` returns it.
         path: The file to write.
     """
     content = {**record, 'rows': [asdict(row) for row in record['rows']]}
@@ -80,7 +81,7 @@ def print_tables(record: dict[str, Any]) -> None:
     """Print a table for each section.
 
     Args:
-        record: As `benchmark.run` returns it.
+        record: As `rounds.run` returns it.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -104,15 +105,14 @@ def to_markdown(record: dict[str, Any]) -> str:
     """Write the tables for a page.
 
     Args:
-        record: As `benchmark.run` returns it.
+        record: As `rounds.run` returns it.
 
     Returns:
         Markdown.
     """
     parts = []
     for title, rows in _sections(record['rows']):
-        lines = [COLUMNS, ('---',) * len(COLUMNS), *map(make_cells, rows)]
-        table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+        table = markdown.make_table(COLUMNS, map(make_cells, rows))
         parts.append(f'**{_head(title, rows)}**\n\n{table}')
     return '\n\n'.join([*parts, describe(record)]) + '\n'
 
@@ -148,7 +148,7 @@ def describe(record: dict[str, Any]) -> str:
     """Say how the figures came about and what they mean.
 
     Args:
-        record: As `benchmark.run` returns it.
+        record: As `rounds.run` returns it.
 
     Returns:
         A paragraph.
@@ -194,16 +194,7 @@ def place_in_page(tables: str, page: Path) -> str:
     Raises:
         UserError: If there is no such page, or it has no such marks.
     """
-    if not page.is_file():
-        raise UserError(f'there is no page {page} to put the tables into')
-    before, begin, rest = page.read_text(encoding='utf-8').partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise UserError(
-            f'{page} has no place for the tables: it needs the lines {_BEGIN} and '
-            f'{_END}'
-        )
-    return f'{before}{_BEGIN}\n\n{tables.strip()}\n\n{_END}{after}'
+    return markdown.place_in_page(tables, page, _BEGIN, _END)
 
 
 def _sections(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:

@@ -6,14 +6,13 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from typing import Any
 
 import torch
 
 from mmrapidnet.analysis.complexity import Complexity
-from mmrapidnet.analysis.machine import processor_name
+from mmrapidnet.analysis.machine import has_bf16, list_versions, processor_name
 from mmrapidnet.benchmark.contestants import CALIBRATION_IMAGES, Contestant
 from mmrapidnet.benchmark.latency import (
     LEAST_ROUNDS,
@@ -23,14 +22,9 @@ from mmrapidnet.benchmark.latency import (
     multiply_matrices,
 )
 from mmrapidnet.benchmark.memory import measure_peak
-from mmrapidnet.benchmark.runtimes import has_bf16
 from mmrapidnet.errors import UserError
 from mmrapidnet.steps import say
 
-_PACKAGES = (
-    *('mmrapidnet', 'torch', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'mmsegmentation'),
-    *('mmpretrain', 'timm', 'onnx', 'onnxruntime', 'openvino', 'nncf', 'ncnn'),
-)
 _MATMUL = 'matmul'
 
 
@@ -349,17 +343,6 @@ def describe_machine(device: str, threads: int) -> dict[str, Any]:
             tf32_matmul=torch.backends.cuda.matmul.allow_tf32,
         )
     return machine
-
-
-def list_versions() -> dict[str, str]:
-    """The versions of what takes part, as far as it is installed."""
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _measure_memory(contestant: Contestant) -> int | None:

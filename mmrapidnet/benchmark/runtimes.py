@@ -7,13 +7,14 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from mmrapidnet.analysis.machine import has_bf16
 from mmrapidnet.benchmark.latency import wait_for
+from mmrapidnet.deploy.pack import pack
 from mmrapidnet.errors import UserError
 from mmrapidnet.steps import say
 
@@ -31,6 +32,7 @@ class Runtime:
         fused: Whether everything linear is merged first.
         channels_last: Whether PyTorch keeps feature maps as NHWC in memory.
         compiled: Whether by ``torch.compile``.
+        packed: Whether by `mmrapidnet.deploy.pack`.
         format: The format of the exported file that is run; None in PyTorch.
     """
 
@@ -39,6 +41,7 @@ class Runtime:
     fused: bool = False
     channels_last: bool = False
     compiled: bool = False
+    packed: bool = False
     format: str | None = None
 
 
@@ -62,12 +65,13 @@ def _list_runtimes() -> list[Runtime]:
         for name, options in _IN_TORCH.items()
         for precision in _DTYPES
     ]
+    packed = Runtime('packed', fused=True, channels_last=True, packed=True)
     exported = [
         Runtime(_name(name, precision), precision, fused=True, format=format_)
         for name, (format_, precisions) in _EXPORTED.items()
         for precision in precisions
     ]
-    return in_torch + exported
+    return [*in_torch, packed, *exported]
 
 
 def _name(name: str, precision: str) -> str:
@@ -109,6 +113,8 @@ def find_runtime(name: str, device: str = 'cpu') -> Runtime:
             raise UserError(
                 f'{name} runs on the CPU here: leave it out or give --device cpu'
             )
+    if runtime.packed and device != 'cpu':
+        raise UserError(f'{name} is for a CPU: leave it out or give --device cpu')
     if runtime.compiled and device == 'cpu' and not _find_compiler():
         raise UserError(
             f'{name} needs a C++ compiler, such as g++: install one or leave it out'
@@ -159,22 +165,6 @@ def check_device(device: str) -> None:
         )
 
 
-def has_bf16(device: str = 'cpu') -> bool:
-    """Whether a device computes in bfloat16 by instructions of its own.
-
-    Args:
-        device: 'cpu' or 'cuda'. Defaults to 'cpu'.
-
-    Returns:
-        Of a CPU what ``/proc/cpuinfo`` says of it; False where there is none.
-    """
-    if device != 'cpu':
-        return torch.cuda.is_bf16_supported()
-    cpuinfo = Path('/proc/cpuinfo')
-    words = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
-    return bool(words & {'avx512_bf16', 'amx_bf16', 'bf16'})
-
-
 def compile_module(module: nn.Module, runtime: Runtime, device: str) -> nn.Module:
     """Compile a module for one size of images.
 
@@ -195,6 +185,22 @@ def compile_module(module: nn.Module, runtime: Runtime, device: str) -> nn.Modul
     if device != 'cpu':
         options['triton.cudagraphs'] = True
     return torch.compile(module, dynamic=False, fullgraph=True, options=options)
+
+
+def pack_module(
+    module: nn.Module, runtime: Runtime, run: Callable[[nn.Module], Any]
+) -> nn.Module:
+    """Pack a module's convolutions for oneDNN.
+
+    Args:
+        module: A fused module.
+        runtime: A packed one; others leave the module as it is.
+        run: Calls the module that it is given once.
+
+    Returns:
+        The module that is to be called.
+    """
+    return pack(module, run) if runtime.packed else module
 
 
 def place(module: nn.Module, runtime: Runtime, device: str) -> nn.Module:

@@ -30,7 +30,7 @@ FIGURE = 'benchmark.png'
 
 _CLASSIFIER_RUNTIMES = {
     'cpu': (
-        *('eager', 'fused', 'fused-channels_last', 'compile', 'onnxruntime'),
+        *('eager', 'fused', 'fused-channels_last', 'packed', 'compile', 'onnxruntime'),
         *('openvino', 'openvino-bf16', 'openvino-int8', 'ncnn'),
     ),
     'cuda': (
@@ -40,7 +40,7 @@ _CLASSIFIER_RUNTIMES = {
 }
 _DENSE_RUNTIMES = {
     'cpu': (
-        *('eager', 'fused', 'fused-channels_last', 'onnxruntime', 'openvino'),
+        *('eager', 'fused', 'fused-channels_last', 'packed', 'onnxruntime', 'openvino'),
         'openvino-bf16',
     ),
     'cuda': ('eager', 'fused', 'fused-channels_last', 'fused-channels_last-fp16'),
@@ -50,10 +50,10 @@ _TRAINING_RUNTIMES = {
     'cuda': ('eager', 'channels_last', 'eager-fp16', 'channels_last-fp16'),
 }
 _THROUGHPUT_RUNTIMES = (
-    *('eager', 'fused-channels_last', 'compile', 'openvino', 'openvino-bf16'),
+    *('eager', 'fused-channels_last', 'packed', 'openvino', 'openvino-bf16'),
     'openvino-int8',
 )
-_PEER_RUNTIMES = ('eager', 'openvino', 'openvino-bf16', 'openvino-int8')
+_PEER_RUNTIMES = ('eager', 'packed', 'openvino', 'openvino-bf16', 'openvino-int8')
 _PEERS = (
     *('rapidnet_ti', 'repvit_m0_9', 'mobilevig_ti', 'mobilenetv2_x1_4'),
     *('timm:fastvit_t8', 'mmpretrain:resnet50_8xb32_in1k'),
@@ -128,10 +128,10 @@ def measure(
         command: The command to name.
 
     Returns:
-        The record, see `benchmark.run`.
+        The record, see `rounds.run`.
 
     Raises:
-        UserError: As `benchmark.run`.
+        UserError: As `rounds.run`.
     """
     settings.check()
     out.mkdir(parents=True, exist_ok=True)

@@ -16,15 +16,13 @@ from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from mmrapidnet.analysis.complexity import Complexity, count_parameters
 from mmrapidnet.benchmark.contestants import (
     Contestant,
-    check_each_once,
     check_positive,
+    find_runtimes,
 )
 from mmrapidnet.benchmark.dense_contestants import ConfiguredModel
 from mmrapidnet.benchmark.latency import Call, wait_for
 from mmrapidnet.benchmark.runtimes import (
-    check_device,
     compile_module,
-    find_runtime,
     place,
 )
 from mmrapidnet.data import Scene, draw_scene
@@ -107,11 +105,8 @@ def list_training(
     Raises:
         UserError: If a runtime cannot train, or the config has no recipe.
     """
-    check_device(device)
-    check_each_once('--runtimes', runtimes)
+    found = find_runtimes(runtimes, device, threads)
     check_positive('--batch', [batch])
-    check_positive('--threads', [threads])
-    found = [find_runtime(name, device) for name in runtimes]
     for runtime in found:
         if runtime.format or runtime.name.startswith('fused'):
             raise UserError(

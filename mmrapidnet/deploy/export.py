@@ -16,9 +16,9 @@ from mmrapidnet.checkpoints.pretrained import read_checkpoint
 from mmrapidnet.deploy.calibration import CalibrationImages
 from mmrapidnet.deploy.formats import check_held, load_format
 from mmrapidnet.deploy.fuse import fuse
-from mmrapidnet.deploy.fused_checkpoint import load_model
 from mmrapidnet.deploy.graphs import build_graph
 from mmrapidnet.deploy.images import build_reader, first_test_image
+from mmrapidnet.deploy.loading import load_model
 from mmrapidnet.deploy.metadata import describe
 from mmrapidnet.deploy.placing import in_place_of
 from mmrapidnet.deploy.runner import ExportedModel, read_settings, to_batch
@@ -92,11 +92,9 @@ def export(
     image = image or first_test_image(cfg)
     pixels = build_reader(cfg, size)(image)
 
-    if 'data_preprocessor' in cfg:  # as mmengine's runner does
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = fuse(load_model(cfg, read_checkpoint(checkpoint), checkpoint))
     graph = build_graph(model, part)
-    check_held(writer.NAME, writer.KINDS, writer.PRECISIONS, graph.kind, precision)
+    check_held(writer.NAME, writer.PRECISIONS, graph.kind, precision)
     if size is None and not writer.is_dynamic(graph):
         size = pixels.shape[:2]
     metadata = describe(cfg, graph, precision, checkpoint, size)

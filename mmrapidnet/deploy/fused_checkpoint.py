@@ -7,16 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
-from torch import nn
 
 import mmrapidnet
 from mmrapidnet.checkpoints.fused import RECORD, is_fused_checkpoint
-from mmrapidnet.checkpoints.pretrained import (
-    check_fits,
-    get_state_dict,
-    read_checkpoint,
-)
+from mmrapidnet.checkpoints.pretrained import read_checkpoint
 from mmrapidnet.checkpoints.writing import (
     check_destination,
     sha256_of,
@@ -24,8 +18,8 @@ from mmrapidnet.checkpoints.writing import (
 )
 from mmrapidnet.compat import config_text
 from mmrapidnet.deploy.fuse import fuse
+from mmrapidnet.deploy.loading import load_model
 from mmrapidnet.engine.config import load_config
-from mmrapidnet.engine.libraries import require_library
 from mmrapidnet.errors import UserError
 
 # What the new file takes over: the labels, and where published weights came from.
@@ -96,32 +90,6 @@ def fuse_checkpoint(
     kept = {key: meta[key] for key in _KEPT if key in meta}
     write_checkpoint(dst, fused, {**kept, RECORD: asdict(fusion)})
     return fusion
-
-
-def load_model(cfg: Config, content: dict[str, Any], checkpoint: str) -> nn.Module:
-    """Build a config's model in evaluation mode and fill it from a checkpoint.
-
-    Args:
-        cfg: The config of a run.
-        content: The content of the checkpoint, of a fused model or not.
-        checkpoint: Its name, for messages.
-
-    Returns:
-        The model; a fused one if the checkpoint is of such a model.
-
-    Raises:
-        UserError: If the library is not installed, or the checkpoint does not fill
-            the model.
-    """
-    scope = require_library(cfg)
-    with DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build(cfg.model).eval()
-    if is_fused_checkpoint(content):
-        model = fuse(model)
-    check_fits(model, content, checkpoint)
-    state = get_state_dict(content, checkpoint)
-    model.load_state_dict({name: state[name] for name in model.state_dict()})
-    return model
 
 
 def _stored_config(content: dict[str, Any], src: Path) -> Config:

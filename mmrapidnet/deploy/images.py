@@ -18,6 +18,7 @@ from mmrapidnet.engine.dataset_check import check_datasets
 from mmrapidnet.errors import UserError
 
 Read = Callable[[str], np.ndarray]
+Pipeline = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def build_reader(cfg: Config, size: tuple[int, int] | None = None) -> Read:
@@ -35,24 +36,44 @@ def build_reader(cfg: Config, size: tuple[int, int] | None = None) -> Read:
         UserError: If the config tests nothing, or, from the function, if the file is
             no image.
     """
-    transforms = [
-        deepcopy(transform)
-        for transform in _get_dataset(cfg, 'test_dataloader')['pipeline']
-        if 'LoadAnnotations' not in transform['type']
-    ]
-    pipeline = Compose(transforms)
+    pipeline = build_pipeline(cfg)
 
     def read(path: str) -> np.ndarray:
-        if not Path(path).is_file():
-            raise UserError(f'there is no image {path}')
-        if not cv2.haveImageReader(str(path)):
-            raise UserError(f'{path} is not an image that can be read')
+        check_image(path)
         image = pipeline(dict(img_path=str(path)))['inputs'].numpy().transpose(1, 2, 0)
         if size is not None and image.shape[:2] != size:
             image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
         return np.ascontiguousarray(image)
 
     return read
+
+
+def build_pipeline(cfg: Config) -> Pipeline:
+    """Build a config's test pipeline for images without annotations.
+
+    Args:
+        cfg: A config with a ``test_dataloader``, whose scope is the default one.
+
+    Returns:
+        From a dict with ``img_path`` to ``inputs`` and ``data_samples``.
+
+    Raises:
+        UserError: If the config tests nothing.
+    """
+    transforms = deepcopy(_get_dataset(cfg, 'test_dataloader')['pipeline'])
+    return Compose([t for t in transforms if 'LoadAnnotations' not in t['type']])
+
+
+def check_image(path: str | Path) -> None:
+    """Raise a UserError unless a file is there and an image.
+
+    Args:
+        path: The file.
+    """
+    if not Path(path).is_file():
+        raise UserError(f'there is no image {path}')
+    if not cv2.haveImageReader(str(path)):
+        raise UserError(f'{path} is not an image that can be read')
 
 
 def list_images(cfg: Config, dataloader: str) -> Iterator[str]:

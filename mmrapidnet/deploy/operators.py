@@ -110,13 +110,13 @@ def _(features, boxes, height, width, spatial_scale, sampling_ratio, aligned):
 
 
 def onnx_translations() -> dict[Callable, Callable]:
-    """How ``torch.onnx.export`` writes these operators, in standard ones of opset 18.
+    """How ``torch.onnx.export`` writes these operators, in standard ones of opset 20.
 
     Returns:
         The exporter's ``custom_translation_table``.
     """
     from onnx import TensorProto
-    from onnxscript import opset18 as op
+    from onnxscript import opset20 as op
 
     def rank(scores, count):
         values, indices = op.TopK(scores, count, axis=0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import torch
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
@@ -13,6 +12,7 @@ from mmengine.infer import BaseInferencer
 from mmrapidnet.checkpoints.fused import is_fused_checkpoint
 from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
 from mmrapidnet.deploy.formats import format_of
+from mmrapidnet.deploy.images import check_image
 from mmrapidnet.engine.libraries import require_library
 from mmrapidnet.errors import UserError
 from mmrapidnet.models.layers.fold import fold_all
@@ -138,7 +138,6 @@ def find_images(inputs: Sequence[str]) -> list[str]:
         else:
             raise UserError(f'there is no image or folder {item}')
         for path in found:
-            if not cv2.haveImageReader(str(path)):
-                raise UserError(f'{path} is not an image that can be read')
+            check_image(path)
         images += map(str, found)
     return images

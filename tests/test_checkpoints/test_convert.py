@@ -9,11 +9,12 @@ import golden
 import numpy as np
 import pytest
 import torch
-from conftest import REPO, randomize_norms
+from conftest import REPO
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
 
 import mmrapidnet
+from mmrapidnet.benchmark.peers import randomize_norms
 from mmrapidnet.checkpoints import convert
 from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
 from mmrapidnet.checkpoints.published import AUTHORS, TIMM_REPVIT, published_names

@@ -9,7 +9,7 @@ import onnxruntime
 import openvino
 import pytest
 import torch
-from conftest import REPO, randomize_norms
+from conftest import REPO
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 from torch.nn import functional as F
 
+from mmrapidnet.benchmark.peers import randomize_norms
 from mmrapidnet.deploy.detector import MaskRCNNGraph
 from mmrapidnet.deploy.operators import nms, onnx_translations, roi_align, top
 from mmrapidnet.errors import UserError
@@ -260,7 +261,7 @@ def exported(model, tmp_path_factory):
         path,
         input_names=['image'],
         output_names=['boxes', 'scores', 'labels', 'masks'],
-        opset_version=18,
+        opset_version=20,
         dynamo=True,
         dynamic_shapes={
             'image': {
@@ -278,7 +279,7 @@ def exported(model, tmp_path_factory):
 def test_exported_file_has_standard_operators_only(exported):
     file = onnx.load(exported)
     onnx.checker.check_model(file, full_check=True)
-    assert [(opset.domain, opset.version) for opset in file.opset_import] == [('', 18)]
+    assert [(opset.domain, opset.version) for opset in file.opset_import] == [('', 20)]
     assert not file.functions
     kinds = [node.op_type for node in file.graph.node]
     # One suppression each for proposals and boxes, one alignment a level and head.
@@ -401,7 +402,7 @@ def test_operators_are_the_same_exported(tmp_path):
         Operators().eval(),
         (boxes, scores, features),
         input_names=names,
-        opset_version=18,
+        opset_version=20,
         dynamo=True,
         dynamic_shapes=({0: number}, {0: number}, {}),
         custom_translation_table=onnx_translations(),

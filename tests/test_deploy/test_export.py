@@ -12,20 +12,18 @@ from mmengine.registry import init_default_scope
 from tiny_models import GraphSession, load, write_checkpoint, write_imagenet
 
 from mmrapidnet.deploy import export as exporting
-from mmrapidnet.deploy import runner, verify
+from mmrapidnet.deploy import formats, runner, verify
 from mmrapidnet.deploy.calibration import CalibrationImages
 from mmrapidnet.deploy.export import export
 from mmrapidnet.deploy.images import build_reader, first_test_image
 from mmrapidnet.errors import UserError
 
-KINDS = ('backbone', 'classifier', 'segmenter', 'dense', 'detector')
-
 
 class FakeFormat:
     """Writes a line of text, and runs the graph instead of it."""
 
-    NAME, SUFFIX, KINDS = 'fake', '.onnx', KINDS
-    PRECISIONS = ('fp32', 'fp16', 'bf16', 'int8')
+    NAME, SUFFIX = 'fake', '.onnx'
+    PRECISIONS = dict.fromkeys(formats.KINDS, ('fp32', 'fp16', 'bf16', 'int8'))
     RUNNABLE = True
 
     def __init__(self):
@@ -285,10 +283,10 @@ def test_requests_that_make_no_sense(kind, arguments, message, run, tmp_path):
 
 
 def test_what_a_format_cannot_hold(run, fake):
-    fake.KINDS, fake.PRECISIONS = ('dense',), ('fp32',)
+    fake.PRECISIONS = {'dense': ('fp32',)}
     with pytest.raises(UserError, match='fake cannot hold a detector, only a dense'):
         run('detector')
-    with pytest.raises(UserError, match="unknown precision 'bf16' of fake"):
+    with pytest.raises(UserError, match='fake holds no dense in bf16'):
         run('detector', part='dense', precision='bf16')
 
 

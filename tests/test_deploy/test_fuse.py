@@ -4,12 +4,13 @@ from copy import deepcopy
 
 import pytest
 import torch
-from conftest import REPO, randomize_norms
+from conftest import REPO
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmrapidnet.analysis.complexity import MODEL_NAMES, build_classifier
+from mmrapidnet.benchmark.peers import randomize_norms
 from mmrapidnet.deploy import fuse, is_fused
 from mmrapidnet.engine.config import load_config
 from mmrapidnet.errors import UserError

@@ -2,15 +2,17 @@
 
 import pytest
 import torch
-from conftest import REPO, assert_one_line_error, randomize_norms, run_tool
+from conftest import REPO, assert_one_line_error, run_tool
 from mmengine.registry import MODELS, DefaultScope
 
+from mmrapidnet.benchmark.peers import randomize_norms
 from mmrapidnet.checkpoints import load_pretrained
 from mmrapidnet.checkpoints.fused import RECORD
 from mmrapidnet.checkpoints.pretrained import read_checkpoint
 from mmrapidnet.checkpoints.writing import sha256_of
 from mmrapidnet.deploy import fuse, is_fused
-from mmrapidnet.deploy.fused_checkpoint import fuse_checkpoint, load_model
+from mmrapidnet.deploy.fused_checkpoint import fuse_checkpoint
+from mmrapidnet.deploy.loading import load_model
 from mmrapidnet.engine.config import load_config
 from mmrapidnet.engine.train import read_start
 from mmrapidnet.errors import UserError

@@ -3,12 +3,12 @@
 import pytest
 import tiny_models
 import torch
-from conftest import randomize_norms
 from mmengine.model import BaseDataPreprocessor, ImgDataPreprocessor
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 from torch.nn import functional as F
 
+from mmrapidnet.benchmark.peers import randomize_norms
 from mmrapidnet.deploy import fuse
 from mmrapidnet.deploy.graphs import Preprocessing, build_graph, trace
 from mmrapidnet.errors import UserError

@@ -19,8 +19,8 @@ from tiny_models import GraphSession, load, write_checkpoint, write_imagenet
 
 from mmrapidnet.checkpoints.pretrained import read_checkpoint
 from mmrapidnet.deploy import openmmlab, runner
-from mmrapidnet.deploy.fused_checkpoint import load_model
 from mmrapidnet.deploy.graphs import build_graph
+from mmrapidnet.deploy.loading import load_model
 from mmrapidnet.deploy.metadata import describe
 from mmrapidnet.deploy.runner import ExportedModel, read_settings
 from mmrapidnet.engine import infer

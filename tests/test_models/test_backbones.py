@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
-from conftest import REPO, randomize_norms
+from conftest import REPO
 from mmengine.registry import MODELS
 from torch import nn
 
+from mmrapidnet.benchmark.peers import randomize_norms
 from mmrapidnet.errors import UserError
 from mmrapidnet.models import MobileViG, RapidNet, RepViT
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import randomize_norms
 
+from mmrapidnet.benchmark.peers import randomize_norms
 from mmrapidnet.models import layers
 
 BN = dict(type='BN')

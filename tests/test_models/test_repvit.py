@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from conftest import randomize_norms
 from golden import largest_difference
 
+from mmrapidnet.benchmark.peers import randomize_norms
 from mmrapidnet.checkpoints.convert import convert_checkpoint
 from mmrapidnet.checkpoints.pretrained import get_state_dict, read_checkpoint
 from mmrapidnet.errors import UserError

@@ -6,12 +6,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import REPO, assert_one_line_error, randomize_norms, run_tool
+from conftest import REPO, assert_one_line_error, run_tool
 from PIL import Image
 
 from mmrapidnet import reproduce
 from mmrapidnet.analysis import figures
 from mmrapidnet.analysis.complexity import build_classifier
+from mmrapidnet.benchmark.peers import randomize_norms
 from mmrapidnet.checkpoints.published import published_names
 from mmrapidnet.engine.config import load_config
 from mmrapidnet.errors import UserError

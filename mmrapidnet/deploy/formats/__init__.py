@@ -1,6 +1,6 @@
 """Files that run without PyTorch, a module per format.
 
-Each has ``NAME``, ``SUFFIX``, the ``KINDS`` of graph and the ``PRECISIONS`` it holds,
+Each has ``NAME``, ``SUFFIX``, ``PRECISIONS`` (by the kind of graph that it holds),
 ``RUNNABLE`` (whether this package can run the files), and
 
 - ``is_dynamic(graph)``: whether a file can hold it for every height and width;
@@ -14,7 +14,7 @@ Each has ``NAME``, ``SUFFIX``, the ``KINDS`` of graph and the ``PRECISIONS`` it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -30,6 +30,8 @@ SUFFIXES = {
     'ncnn': '.ncnn.param',
 }
 FORMATS = tuple(SUFFIXES)
+# Of graphs, see `mmrapidnet.deploy.graphs`.
+KINDS = ('backbone', 'classifier', 'segmenter', 'dense', 'detector')
 
 
 def load_format(name: str) -> ModuleType:
@@ -143,32 +145,27 @@ def first_line(error: Exception) -> str:
 
 
 def check_held(
-    name: str,
-    kinds: Sequence[str],
-    precisions: Sequence[str],
-    kind: str,
-    precision: str,
+    name: str, precisions: Mapping[str, Sequence[str]], kind: str, precision: str
 ) -> None:
     """Hold a request to what a format can do.
 
     Args:
         name: The format.
-        kinds: The kinds of graph it holds.
-        precisions: The precisions it is written in.
-        kind: The kind asked for.
+        precisions: Its ``PRECISIONS``.
+        kind: The kind of graph asked for.
         precision: The precision asked for.
 
     Raises:
-        UserError: If it has no such kind or precision.
+        UserError: If it has no such kind, or not in that precision.
     """
-    if kind not in kinds:
-        divisible = kind == 'detector' and 'dense' in kinds
+    if kind not in precisions:
+        divisible = kind == 'detector' and 'dense' in precisions
         advice = '; export its dense part with part=dense' if divisible else ''
         raise UserError(
-            f'{name} cannot hold a {kind}, only a {", a ".join(kinds)}{advice}'
+            f'{name} cannot hold a {kind}, only a {", a ".join(precisions)}{advice}'
         )
-    if precision not in precisions:
+    if precision not in precisions[kind]:
         raise UserError(
-            f'unknown precision {precision!r} of {name}: choose one of '
-            f'{", ".join(precisions)}'
+            f'{name} holds no {kind} in {precision}: choose one of '
+            f'{", ".join(precisions[kind])}'
         )

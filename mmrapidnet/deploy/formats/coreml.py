@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mmrapidnet.deploy import metadata as about
 from mmrapidnet.deploy.formats import (
+    KINDS,
     SUFFIXES,
     check_held,
     conversion_to,
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
 
 NAME = 'coreml'
 SUFFIX = SUFFIXES[NAME]
-KINDS = ('backbone', 'classifier', 'segmenter', 'dense')
-PRECISIONS = ('fp32', 'fp16')
+PRECISIONS = {kind: ('fp32', 'fp16') for kind in KINDS if kind != 'detector'}
 RUNNABLE = False
 
 # Edges of an image that a file for every size takes, in pixels; an ML program needs
@@ -90,7 +90,7 @@ def write(
     Raises:
         UserError: If Core ML has no such precision or cannot hold the model.
     """
-    check_held(NAME, KINDS, PRECISIONS, graph.kind, precision)
+    check_held(NAME, PRECISIONS, graph.kind, precision)
     fixed = fixed_size or not is_dynamic(graph)
     height, width = example.shape[2:]
     edges = [height, width]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mmrapidnet.deploy import metadata as about
 from mmrapidnet.deploy.formats import (
+    KINDS,
     SUFFIXES,
     check_held,
     conversion_to,
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 
 NAME = 'ncnn'
 SUFFIX = SUFFIXES[NAME]
-KINDS = ('backbone', 'classifier', 'segmenter', 'dense')
-PRECISIONS = ('fp32', 'fp16')
+PRECISIONS = {kind: ('fp32', 'fp16') for kind in KINDS if kind != 'detector'}
 RUNNABLE = True
 
 MAGIC = '7767517'
@@ -69,7 +69,7 @@ def write(
     Raises:
         UserError: If ncnn has no such precision or cannot hold the model.
     """
-    check_held(NAME, KINDS, PRECISIONS, graph.kind, precision)
+    check_held(NAME, PRECISIONS, graph.kind, precision)
     fixed = fixed_size or not is_dynamic(graph)
     with tempfile.TemporaryDirectory() as folder:
         with conversion_to(NAME):

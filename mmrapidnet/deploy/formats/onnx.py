@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmrapidnet.deploy import metadata as about
 from mmrapidnet.deploy.formats import (
+    KINDS,
     SUFFIXES,
     check_held,
     conversion_to,
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 
 NAME = 'onnx'
 SUFFIX = SUFFIXES[NAME]
-KINDS = ('backbone', 'classifier', 'segmenter', 'dense', 'detector')
-PRECISIONS = ('fp32',)
+PRECISIONS = dict.fromkeys(KINDS, ('fp32',))
 RUNNABLE = True
 
 
@@ -45,7 +45,7 @@ def write(
     calibration: Iterable[np.ndarray] | None = None,
     fixed_size: bool = False,
 ) -> None:
-    """Write a graph as ONNX, opset 18, with weights and metadata inside the file.
+    """Write a graph as ONNX, opset 20, with weights and metadata inside the file.
 
     Args:
         graph: The graph.
@@ -62,7 +62,7 @@ def write(
     with needs_extra(NAME):
         import onnx_ir
 
-    check_held(NAME, KINDS, PRECISIONS, graph.kind, precision)
+    check_held(NAME, PRECISIONS, graph.kind, precision)
     size = tuple(example.shape[2:]) if fixed_size or not is_dynamic(graph) else None
     with conversion_to(NAME):
         model = onnx_model.convert(graph, size)

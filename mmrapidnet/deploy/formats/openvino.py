@@ -14,8 +14,10 @@ import numpy as np
 import openvino
 from torch import Tensor
 
+from mmrapidnet.analysis.machine import has_bf16
 from mmrapidnet.deploy import metadata as about
 from mmrapidnet.deploy.formats import (
+    KINDS,
     SUFFIXES,
     check_held,
     conversion_to,
@@ -30,9 +32,11 @@ if TYPE_CHECKING:
 
 NAME = 'openvino'
 SUFFIX = SUFFIXES[NAME]
-KINDS = ('backbone', 'classifier', 'segmenter', 'dense', 'detector')
-PRECISIONS = ('fp32', 'fp16', 'bf16', 'int8')
-INT8_KINDS = ('backbone', 'classifier', 'segmenter')
+_INT8 = ('backbone', 'classifier', 'segmenter')
+PRECISIONS = {
+    kind: ('fp32', 'fp16', 'bf16', *(('int8',) if kind in _INT8 else ()))
+    for kind in KINDS
+}
 RUNNABLE = True
 
 
@@ -59,7 +63,8 @@ def write(
         metadata: What `mmrapidnet.deploy.metadata.describe` gave.
         precision: 'fp32'; 'fp16': weights of half the size, computed with in fp32;
             'bf16': stored in fp32, computed with in bfloat16 where the CPU can;
-            'int8': weights and activations quantised after training.
+            'int8': weights and activations quantised after training, what is not
+            in bfloat16 where the CPU can.
         calibration: For int8 images as a session takes them, from which the ranges
             of the activations are taken.
         fixed_size: Whether to fix the size of the images. Defaults to False.
@@ -68,9 +73,7 @@ def write(
         UserError: If there is no such precision for this kind, OpenVINO cannot hold
             the model, or int8 comes without images.
     """
-    check_held(NAME, KINDS, PRECISIONS, graph.kind, precision)
-    if precision == 'int8':
-        check_held(f'{NAME} int8', INT8_KINDS, PRECISIONS, graph.kind, precision)
+    check_held(NAME, PRECISIONS, graph.kind, precision)
     size = tuple(example.shape[2:]) if fixed_size or not is_dynamic(graph) else None
     model = _convert(graph, size)
     packages = ['openvino']
@@ -118,9 +121,7 @@ class Session:
         self._options = {
             'PERFORMANCE_HINT': 'LATENCY',
             # By itself it computes in bfloat16 wherever the CPU can.
-            'INFERENCE_PRECISION_HINT': (
-                'bf16' if self.metadata['precision'] == 'bf16' else 'f32'
-            ),
+            'INFERENCE_PRECISION_HINT': _precision_between(self.metadata),
         }
         if threads is not None:
             self._options['INFERENCE_NUM_THREADS'] = threads
@@ -199,6 +200,12 @@ def _read(core: openvino.Core, path: Path) -> openvino.Model:
         raise UserError(
             f'{path} is not an OpenVINO file that can be run: {first_line(error)}'
         ) from error
+
+
+def _precision_between(metadata: dict[str, Any]) -> str:
+    """What the activations are in that are not of 8 bits."""
+    low = metadata['precision'] in ('bf16', 'int8')
+    return 'bf16' if low and has_bf16() else 'f32'
 
 
 def _read_metadata(model: openvino.Model) -> str | None:

@@ -1,0 +1,57 @@
+"""Models as configs describe them and checkpoints fill them, without a runner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+
+from mmrapidnet.checkpoints.fused import is_fused_checkpoint
+from mmrapidnet.checkpoints.pretrained import check_fits, get_state_dict
+from mmrapidnet.deploy.fuse import fuse
+from mmrapidnet.engine.libraries import require_library
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """Build a config's model, with random weights.
+
+    Args:
+        cfg: The config of a run.
+
+    Returns:
+        The model in training mode.
+
+    Raises:
+        UserError: If the library is not installed.
+    """
+    scope = require_library(cfg)
+    if 'data_preprocessor' in cfg:  # as mmengine's runner does
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with DefaultScope.overwrite_default_scope(scope):
+        return MODELS.build(cfg.model)
+
+
+def load_model(cfg: Config, content: dict[str, Any], checkpoint: str) -> nn.Module:
+    """Build a config's model in evaluation mode and fill it from a checkpoint.
+
+    Args:
+        cfg: The config of a run.
+        content: The content of the checkpoint, of a fused model or not.
+        checkpoint: Its name, for messages.
+
+    Returns:
+        The model; a fused one if the checkpoint is of such a model.
+
+    Raises:
+        UserError: If the library is not installed, or the checkpoint does not fill
+            the model.
+    """
+    model = build_model(cfg).eval()
+    if is_fused_checkpoint(content):
+        model = fuse(model)
+    check_fits(model, content, checkpoint)
+    state = get_state_dict(content, checkpoint)
+    model.load_state_dict({name: state[name] for name in model.state_dict()})
+    return model
