@@ -25,6 +25,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument(
+        '--fast',
+        action='store_true',
+        help='feature maps as NHWC in memory and a fused optimizer',
+    )
+    parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate with the images a step',
@@ -39,6 +44,8 @@ def main() -> None:
         options.start_backbone_from(cfg, args.pretrained)
     if args.amp:
         options.enable_amp(cfg)
+    if args.fast:
+        options.enable_fast_step(cfg)
     if args.auto_scale_lr:
         options.enable_auto_scale_lr(cfg)
     if args.resume:

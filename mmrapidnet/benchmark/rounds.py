@@ -89,11 +89,13 @@ class Section:
         title: The table's title.
         contestants: Those that do the same stand together.
         baseline: What each is compared with, see `find_baseline`.
+        memory: Whether peak memory is worth its minutes. Defaults to True.
     """
 
     title: str
     contestants: Sequence[Contestant]
     baseline: str
+    memory: bool = True
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ def measure_group(
     Returns:
         A row for each, in their order.
     """
+    memory = settings.memory and section.memory
     matmul, matmul_macs = multiply_matrices(group[0].device)
     calls, found = {}, {}
     for contestant in group:
@@ -217,7 +220,7 @@ def measure_group(
                 baseline_seconds=medians[baseline],
                 cost=costs[contestant.model],
                 peak=peak,
-                memory=_measure_memory(contestant) if settings.memory else None,
+                memory=_measure_memory(contestant) if memory else None,
                 unsettled=measured.unsettled,
                 found=found[contestant.name],
             )

@@ -46,8 +46,8 @@ _DENSE_RUNTIMES = {
     'cuda': ('eager', 'fused', 'fused-channels_last', 'fused-channels_last-fp16'),
 }
 _TRAINING_RUNTIMES = {
-    'cpu': ('eager', 'channels_last', 'eager-bf16', 'channels_last-bf16'),
-    'cuda': ('eager', 'channels_last', 'eager-fp16', 'channels_last-fp16'),
+    'cpu': ('eager', 'channels_last', 'eager-bf16'),
+    'cuda': ('eager', 'channels_last', 'channels_last-fp16'),
 }
 _THROUGHPUT_RUNTIMES = (
     *('eager', 'fused-channels_last', 'packed', 'openvino', 'openvino-bf16'),
@@ -70,7 +70,6 @@ class Dense:
         picture: Height and width of the image file.
         size: What the file is resized to.
         crop: Images that it trains on.
-        batch: Images of a training step.
     """
 
     title: str
@@ -78,23 +77,20 @@ class Dense:
     picture: tuple[int, int]
     size: tuple[int, int]
     crop: tuple[int, int]
-    batch: int
 
 
-# Pictures as they are common in COCO and ADE20K; crops and batches as in the recipes.
+# Pictures as they are common in COCO and ADE20K; crops as in the recipes.
 MASK_RCNN = Dense(
     *('Mask R-CNN RapidNet-S', 'maskrcnn_rapidnet_s_coco'),
     picture=(427, 640),
     size=(800, 1216),
     crop=(800, 1216),
-    batch=1,
 )
 SEMANTIC_FPN = Dense(
     *('Semantic FPN RapidNet-S', 'semfpn_rapidnet_s_ade20k'),
     picture=(480, 640),
     size=(512, 683),
     crop=(512, 512),
-    batch=4,
 )
 
 
@@ -165,7 +161,7 @@ def measure_for_readme(
         command: The command to name.
         page: The page to put the tables into; None for none.
         weights: Name of a config to its checkpoint; random weights without one.
-        shapes: Where Shapes is if they were trained on it, otherwise None.
+        shapes: Where Shapes is if the checkpoints were trained on it, otherwise None.
         device: 'cpu' or 'cuda'.
         threads: Number of threads on the CPU.
         folder: Where exported files go.
@@ -184,9 +180,11 @@ def measure_for_readme(
     for model in (MASK_RCNN, SEMANTIC_FPN):
         config = str(repo / 'configs' / f'{model.config}.py')
         picture = draw_example(folder, model.picture)
-        source = ConfiguredModel(config, weights.get(model.config), shapes, model.size)
+        checkpoint = weights.get(model.config)
+        trained_on = shapes if checkpoint else None
+        source = ConfiguredModel(config, checkpoint, trained_on, model.size)
         runtimes = default_runtimes('dense', device)
-        if model is SEMANTIC_FPN and shapes:
+        if model is SEMANTIC_FPN and trained_on:
             # int8 is for segmenters, and needs images of their data set.
             runtimes += available_runtimes(('openvino-int8',), device)
         sections.append(
@@ -200,11 +198,10 @@ def measure_for_readme(
         config = str(repo / 'configs' / f'{model.config}.py')
         runtimes = default_runtimes('train', device)
         contestants = list_training(
-            ConfiguredModel(config), runtimes, model.crop, model.batch, *where
+            ConfiguredModel(config), runtimes, model.crop, 1, *where
         )
-        sections.append(
-            Section(f'{model.title}, a training step', contestants, BASELINE)
-        )
+        title = f'{model.title}, a training step'
+        sections.append(Section(title, contestants, BASELINE, memory=False))
     record = measure(sections, settings, out, command)
     plots.draw(record, published, out / FIGURE)
     if page is not None:
@@ -277,17 +274,20 @@ def list_classifier_sections(
             'Peers in the same runtime and precision',
             list_classifiers(_PEERS, peer_runtimes, (512,), batches, *where),
             'rapidnet_ti',
+            memory=False,
         ),
         Section(
             'Models of the figure',
             list_classifiers(drawn, (figure_runtime,), (224,), (1,), *where),
             'rapidnet_ti',
+            memory=False,
         ),
     ]
     if device == 'cpu':
         runtimes = available_runtimes(_THROUGHPUT_RUNTIMES)
         throughput = list_classifiers(
-            ('rapidnet_ti',), runtimes, (224,), (8, 64), *where
+            ('rapidnet_ti',), runtimes, (224,), (8, 32), *where
         )
-        sections.insert(2, Section('RapidNet-Ti, throughput', throughput, BASELINE))
+        section = Section('RapidNet-Ti, throughput', throughput, BASELINE, memory=False)
+        sections.insert(2, section)
     return sections

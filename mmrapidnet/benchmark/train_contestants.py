@@ -27,7 +27,7 @@ from mmrapidnet.benchmark.runtimes import (
 )
 from mmrapidnet.data import Scene, draw_scene
 from mmrapidnet.data.layouts import ade_label_map
-from mmrapidnet.engine.options import enable_amp
+from mmrapidnet.engine.options import enable_amp, fuse_optimizer
 from mmrapidnet.errors import UserError
 
 # What the published recipes train on: COCO's images resized, ADE20K's crops.
@@ -37,6 +37,9 @@ SIZES = {'mmdet': (800, 1216), 'mmseg': (512, 512)}
 @dataclass(frozen=True)
 class TrainContestant(Contestant):
     """A training step of a config on scenes that are drawn, always the same.
+
+    With channels-last feature maps the optimizer is fused, too, as by
+    ``tools/train.py --fast``.
 
     Attributes:
         source: The model's config and weights.
@@ -52,6 +55,8 @@ class TrainContestant(Contestant):
             enable_amp(cfg)
             kinds = dict(bf16='bfloat16', fp16='float16')
             cfg.optim_wrapper.dtype = kinds[self.runtime.precision]
+        if self.runtime.channels_last:
+            fuse_optimizer(cfg)
         model = place(self.source.build(), self.runtime, self.device).train()
         optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
         for part in ('backbone', 'neck'):

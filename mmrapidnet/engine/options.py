@@ -5,10 +5,16 @@ from __future__ import annotations
 from copy import deepcopy
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
+from mmengine.utils import digit_version
 
+from mmrapidnet.engine import channels_last
 from mmrapidnet.engine.config import iter_datasets
 from mmrapidnet.errors import UserError
+
+# Optimizers that torch has in one pass, on a CPU since 2.4.
+_FUSED = ('Adam', 'AdamW', 'SGD')
 
 
 def enable_amp(cfg: Config) -> None:
@@ -27,6 +33,34 @@ def enable_amp(cfg: Config) -> None:
         )
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def enable_fast_step(cfg: Config) -> None:
+    """Train in less time with the same numbers but for rounding.
+
+    Feature maps lie as NHWC in memory, and the optimizer is PyTorch's fused one where
+    there is one (Adam, AdamW and SGD of torch >= 2.4).
+
+    Args:
+        cfg: The config, changed in place.
+    """
+    fuse_optimizer(cfg)
+    imports = cfg.get('custom_imports') or dict(imports=[])
+    names = [*imports['imports'], channels_last.__name__]
+    cfg.custom_imports = {**imports, 'imports': names}
+    hook = dict(type=channels_last.ChannelsLastHook.__name__)
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+
+
+def fuse_optimizer(cfg: Config) -> None:
+    """Let the optimizer change each parameter in one pass, where PyTorch can.
+
+    Args:
+        cfg: The config, changed in place.
+    """
+    optimizer = cfg.get('optim_wrapper', {}).get('optimizer', {})
+    if optimizer.get('type') in _FUSED and digit_version(torch.__version__) >= (2, 4):
+        optimizer.setdefault('fused', True)
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:

@@ -155,10 +155,10 @@ def test_readme_in_one_command(tmp_path, monkeypatch):
     )
     detector, segmenter = 'maskrcnn_rapidnet_s_coco', 'semfpn_rapidnet_s_ade20k'
     assert given == [
-        (detector, None, (800, 1216), 'data/shapes'),
+        (detector, None, (800, 1216), None),
         (segmenter, 'w.pth', (512, 683), 'data/shapes'),
         (detector, None, (800, 1216), 1),
-        (segmenter, None, (512, 512), 4),
+        (segmenter, None, (512, 512), 1),
     ]
     assert drawn == [out / 'benchmark.png']
     rows = report.read_json(out / 'benchmark.json')['rows']

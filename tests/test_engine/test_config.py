@@ -1,10 +1,14 @@
 """Reading configs, moving data sets, and what the options do."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 from conftest import REPO
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import HOOKS
+from torch import nn
 
 from mmrapidnet.engine import options
 from mmrapidnet.engine.config import iter_datasets, load_config, move_data_root
@@ -102,6 +106,30 @@ def test_amp():
     cfg.optim_wrapper.type = 'ApexOptimWrapper'
     with pytest.raises(UserError, match="--amp needs .* but it is 'ApexOptimWrapper'"):
         options.enable_amp(cfg)
+
+
+def test_fast_step():
+    cfg = load_config(SEG)
+    cfg.custom_hooks = [dict(type='EmptyCacheHook')]
+    options.enable_fast_step(cfg)
+    assert cfg.optim_wrapper.optimizer.fused is (torch.__version__ >= '2.4')
+    assert 'mmrapidnet' in cfg.custom_imports.imports
+    # Another process that reads the config finds the hook.
+    assert 'mmrapidnet.engine.channels_last' in cfg.custom_imports.imports
+    _, hook = map(HOOKS.build, cfg.custom_hooks)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+    hook.before_run(SimpleNamespace(model=model))
+    features = model(torch.zeros(1, 3, 9, 9))
+    assert features.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_what_cannot_be_fused():
+    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='RMSprop'))))
+    options.fuse_optimizer(cfg)
+    assert 'fused' not in cfg.optim_wrapper.optimizer
+    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='AdamW', fused=False))))
+    options.fuse_optimizer(cfg)
+    assert cfg.optim_wrapper.optimizer.fused is False
 
 
 def test_auto_scale_lr():
