@@ -53,8 +53,9 @@ def draw(
         record: As `report.read_json` gives it.
         published: The accuracies.
         out: The picture to write.
-        runtime: Whose latencies. Defaults to None: the one that most models with a
-            published accuracy were measured in.
+        runtime: Whose latencies. Defaults to None: the one in which most models with
+            a published accuracy were measured in turns. Others are left out, since
+            the machine may have been slower or faster then.
         size: Edge of the images in pixels. Defaults to 224.
 
     Returns:
@@ -71,8 +72,9 @@ def draw(
         for row in record['rows']
         if row.task == 'classifier' and row.batch == 1 and row.size == (size, size)
     ]
-    runtime = runtime or _most_frequent_runtime(rows, published)
-    rows = _first_of_each([row for row in rows if row.runtime == runtime])
+    rows = [row for row in rows if runtime in (None, row.runtime)]
+    rows = _largest_comparison(rows, published)
+    runtime = rows[0].runtime if rows else runtime
     known = [row for row in rows if find_accuracy(row.model, published)]
     points = [make_point(row, published) for row in known]
     if not points:
@@ -93,7 +95,7 @@ def draw(
         ylabel='top-1 accuracy on ImageNet-1k, % (published)',
     )
     right.set_xlabel('multiply-accumulates, billions')
-    left.legend(loc='lower right')
+    left.legend(loc='best')
     caption = _caption(points, without, record)
     figure.supxlabel(caption, fontsize=7, x=0.01, ha='left')
     figure.savefig(out, dpi=150)
@@ -163,17 +165,16 @@ def _strip_library(model: str) -> str:
     return model.rpartition(':')[2]
 
 
-def _first_of_each(rows: Sequence[Row]) -> list[Row]:
-    """A model may stand in several tables."""
-    return list({row.model: row for row in reversed(rows)}.values())[::-1]
-
-
-def _most_frequent_runtime(rows: Sequence[Row], published: Published) -> str | None:
-    models: dict[str, set[str]] = {}
+def _largest_comparison(rows: Sequence[Row], published: Published) -> list[Row]:
+    """The rows of one runtime that were measured in turns, with the most to draw."""
+    comparisons: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        if find_accuracy(row.model, published):
-            models.setdefault(row.runtime, set()).add(row.model)
-    return max(models, key=lambda name: len(models[name]), default=None)
+        comparisons.setdefault((row.section, row.runtime), []).append(row)
+    return max(
+        comparisons.values(),
+        key=lambda own: sum(bool(find_accuracy(r.model, published)) for r in own),
+        default=[],
+    )
 
 
 def _draw_panel(axes: Any, points: Sequence[Point], key: str) -> None:

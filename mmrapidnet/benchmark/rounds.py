@@ -334,7 +334,7 @@ def describe_machine(device: str, threads: int) -> dict[str, Any]:
         threads=threads,
         cores=os.cpu_count(),
         bf16=has_bf16(device),
-        system=platform.platform(),
+        system=platform.system(),
         python=platform.python_version(),
         load=os.getloadavg()[0],
     )
