@@ -159,7 +159,9 @@ def test_map_is_mmdets(shapes_root, tmp_path):
         assert theirs[f'coco/{kind}_mAP'] == pytest.approx(ours, abs=5.01e-4)
 
 
-def test_command(shapes_root, tmp_path):
+@pytest.fixture
+def segmenter(shapes_root, tmp_path):
+    """A tiny segmenter whose data set is there, and weights for it."""
     cfg = load('segmenter', tmp_path, shapes_root / 'ade')
     weights = write_checkpoint(cfg, tmp_path / 'weights.pth')
     config = write_config('segmenter', tmp_path)
@@ -167,23 +169,27 @@ def test_command(shapes_root, tmp_path):
     for split in ('val', 'test'):
         text += f'{split}_dataloader.update(dataset=dict(data_root=data_root))\n'
     config.write_text(text)
-    done = run_tool(
-        *('parity.py', config, weights, '--formats', 'onnx', '--out', tmp_path / 'out')
-    )
+    return config, weights
+
+
+def test_command(segmenter, tmp_path):
+    out = tmp_path / 'out'
+    done = run_tool('parity.py', *segmenter, '--formats', 'onnx', '--out', out)
     assert done.returncode == 0, done.stderr
-    record = json.loads((tmp_path / 'out' / 'parity.json').read_text())
+    record = json.loads((out / 'parity.json').read_text())
     fp32, fused, onnx = (row['metrics']['mIoU'] for row in record['rows'])
     assert 0 < fp32 < 100
     assert abs(fused - fp32) <= 0.1 and abs(onnx - fp32) <= 0.1
-    assert '| onnx | fp32 |' in (tmp_path / 'out' / 'parity.md').read_text()
+    assert '| onnx | fp32 |' in (out / 'parity.md').read_text()
 
 
-def test_bad_input(tmp_path):
+def test_bad_input(segmenter, tmp_path):
+    config, _ = segmenter
     done = run_tool('parity.py', SEGMENTER)
     assert_one_line_error(done, 'shapes.py: give a checkpoint after each config')
     page = tmp_path / 'PAGE.md'
     page.write_text('nothing')
     done = run_tool('parity.py', SEGMENTER, 'no.pth', '--into', page)
     assert_one_line_error(done, 'PAGE.md has no place for the tables', parity._BEGIN)
-    done = run_tool('parity.py', SEGMENTER, 'no.pth', '--out', tmp_path)
-    assert_one_line_error(done, 'test.py semfpn_rapidnet_ti_shapes.py failed', 'no.pth')
+    done = run_tool('parity.py', config, 'no.pth', '--out', tmp_path)
+    assert_one_line_error(done, f'test.py {config.name} failed', 'no.pth')
