@@ -1,4 +1,4 @@
-_base_ = 'rapidnet_ti_in1k.py'
+_base_ = 'rapidnet_s_in1k.py'
 
 model = dict(
     backbone=dict(arch='b'),

@@ -1,5 +1,5 @@
 _base_ = [
     '_base_/models/cls_rapidnet_ti.py',
     '_base_/datasets/imagenet.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '_base_/schedules/pretrain_300e.py',
 ]

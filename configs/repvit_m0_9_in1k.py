@@ -1,5 +1,5 @@
 _base_ = [
     '_base_/models/cls_repvit_m0_9.py',
     '_base_/datasets/imagenet_256.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '_base_/schedules/pretrain_repvit_300e.py',
 ]

@@ -39,6 +39,7 @@ def expected() -> list[tuple[str, ...]]:
 
 def build(name: str):
     cfg = load_config(str(FOLDER / name))
+    cfg.model.head.distillation = 'none'
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
     return MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})

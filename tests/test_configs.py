@@ -19,7 +19,7 @@ from mmrapidnet.engine.shapes import point_at_shapes
 CONFIGS = sorted(
     path.name
     for path in (REPO / 'configs').glob('*.py')
-    if not path.name.endswith('_in1k.py')
+    if not path.name.endswith(('_in1k.py', '_shapescls.py'))
 )
 CHANNELS = {
     'rapidnet': {

@@ -84,7 +84,9 @@ def checkpoint(tmp_path_factory):
 
 @pytest.mark.parametrize('name', MODEL_NAMES)
 def test_is_the_published_model(name):
-    model, published = build(load(name)), build_classifier(name)
+    cfg = load(name)
+    cfg.model.backbone.drop_path_rate = 0.0
+    model, published = build(cfg), build_classifier(name)
     # Printed with every layer's arguments.
     assert str(model.backbone) == str(published.backbone)
     assert str(model.head.classifier) == str(published.classifier)
@@ -102,7 +104,8 @@ def test_plugin_mends_before_it_imports_mmpretrain(name):
     assert imports['imports'] == [
         'mmrapidnet',
         'mmrapidnet.compat.on',
-        'mmrapidnet.models.heads',
+        'mmrapidnet.models.classifiers',
+        'mmrapidnet.optim',
     ]
     assert imports['allow_failed_imports'] is False
 
@@ -185,6 +188,27 @@ def test_data_set_that_is_not_there(checkpoint, tmp_path):
     )
 
 
+def test_folders_and_lists_without_their_images(tmp_path):
+    cfg = load('repvit_m0_6')
+    dataset = cfg.test_dataloader.dataset
+
+    def check(root, message):
+        dataset.data_root = str(root)
+        with pytest.raises(UserError, match=message):
+            check_datasets(cfg, ['test_dataloader'])
+
+    for label in range(1000):
+        (tmp_path / 'val' / f'n{label:08d}').mkdir(parents=True)
+    check(tmp_path, r'the folders in \S+val hold no images \(.*.jpeg, .*--data-root')
+    listing = tmp_path / 'meta' / 'val.txt'
+    listing.parent.mkdir()
+    for text in ('', '0.JPEG\n', '0.JPEG seven\n'):
+        listing.write_text(text)
+        check(tmp_path, r'val.txt is not a list of images: its first line is .*expect')
+    listing.write_text('0.JPEG 7\n')
+    check(tmp_path, r'val.txt lists 0.JPEG, but \S+val/0.JPEG is missing; .* away')
+
+
 def test_folder_without_all_classes(checkpoint, tmp_path):
     for name in 'abc':
         draw(tmp_path / 'val' / name / 'image.JPEG')
@@ -210,12 +234,16 @@ def test_what_the_data_set_check_lets_pass(class_folders, image_list, tmp_path):
         check_datasets(cfg, ['test_dataloader'])
 
 
-def test_training_has_no_recipe():
-    done = run_tool('train.py', 'configs/rapidnet_ti_in1k.py')
+def test_config_without_a_recipe(tmp_path):
+    path = tmp_path / 'testing.py'
+    base = REPO / 'configs' / 'rapidnet_ti_in1k.py'
+    path.write_text(f"_base_ = '{base}'\ntrain_cfg = None\n")
     assert_one_line_error(
-        done,
-        'rapidnet_ti_in1k.py has no training recipe (train_cfg): it is for testing '
-        'weights, with tools/test.py CONFIG CHECKPOINT',
+        run_tool('train.py', path),
+        'testing.py has no training recipe (train_cfg): it is for testing weights, '
+        'with tools/test.py CONFIG CHECKPOINT',
     )
+    cfg = load('rapidnet_ti')
+    cfg.optim_wrapper.type = 'OptimWrapperOfMyOwn'
     with pytest.raises(UserError, match=r'--amp needs optim_wrapper.type'):
-        enable_amp(load('rapidnet_ti'))
+        enable_amp(cfg)

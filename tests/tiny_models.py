@@ -52,7 +52,7 @@ model = dict(
         'rapidnet_ti_in1k.py',
         f"""
 model = dict(
-    backbone=dict(arch={ARCH}),
+    backbone=dict(arch={ARCH}, drop_path_rate=0.0),
     head=dict(classifier=dict(in_channels=32, hidden_channels=16)),
 )
 test_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmrapidnet import compat
 from mmrapidnet.cli import main_guard
-from mmrapidnet.comparison import CONTENDERS, SEEDS, compare
+from mmrapidnet.comparison.backbones import CONTENDERS, SEEDS, compare
 
 REPO = Path(__file__).resolve().parents[1]
 

@@ -1,4 +1,4 @@
-"""Write the Shapes data set in the layouts of COCO and ADE20K."""
+"""Write the Shapes data set: scenes, or single objects to classify."""
 
 import argparse
 
@@ -6,15 +6,39 @@ from rich.console import Console
 from rich.table import Table
 
 from mmrapidnet.cli import main_guard
-from mmrapidnet.data import write_shapes
+from mmrapidnet.data import (
+    DEFAULT_CLS_SPLITS,
+    DEFAULT_SPLITS,
+    write_shapes,
+    write_shapes_cls,
+)
+
+# Layout: what writes it, and how many images by default.
+LAYOUTS = {
+    'dense': (write_shapes, DEFAULT_SPLITS),
+    'imagenet': (write_shapes_cls, DEFAULT_CLS_SPLITS),
+}
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('out', help='folder to write to')
-    parser.add_argument('--train', type=int, default=800, help='training images')
-    parser.add_argument('--val', type=int, default=150, help='held-out images')
-    parser.add_argument('--size', type=int, default=192, help='height and width')
+    parser.add_argument(
+        '--layout',
+        choices=LAYOUTS,
+        default='dense',
+        help='dense (default): scenes, as COCO and ADE20K are laid out; imagenet: one '
+        'object an image, in one folder a class',
+    )
+    parser.add_argument(
+        '--train', type=int, help='training images (default: 800; imagenet 4800)'
+    )
+    parser.add_argument(
+        '--val', type=int, help='held-out images (default: 150; imagenet 720)'
+    )
+    parser.add_argument(
+        '--size', type=int, help='height and width (default: 192; imagenet 64)'
+    )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
         '--overwrite',
@@ -26,13 +50,16 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    statistics = write_shapes(
+    write, splits = LAYOUTS[args.layout]
+    given = {'train': args.train, 'val': args.val}
+    options = {} if args.size is None else {'image_size': args.size}
+    statistics = write(
         args.out,
-        splits={'train': args.train, 'val': args.val},
-        image_size=args.size,
+        splits=splits | {k: count for k, count in given.items() if count is not None},
         seed=args.seed,
         overwrite=args.overwrite,
         progress=True,
+        **options,
     )
     table = Table('', *statistics, title=f'Shapes in {args.out}')
     for figure in statistics['train']:

@@ -1,5 +1,10 @@
-# The mends come before the classification head, which imports mmpretrain.
+# The mends come before the classifiers, which import mmpretrain.
 custom_imports = dict(
-    imports=['mmrapidnet', 'mmrapidnet.compat.on', 'mmrapidnet.models.heads'],
+    imports=[
+        'mmrapidnet',
+        'mmrapidnet.compat.on',
+        'mmrapidnet.models.classifiers',
+        'mmrapidnet.optim',
+    ],
     allow_failed_imports=False,
 )

@@ -6,12 +6,12 @@ on top there, so the masks are what is visible, and disjoint, by construction.
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from mmrapidnet.data.textures import TEXTURES, paint, pattern
+from mmrapidnet.data.stamps import OUTLINES, Stamp, make_stamp
+from mmrapidnet.data.textures import TEXTURES, textured
 
-CLASSES = ('disc', 'square', 'triangle', 'star', 'ring', 'cross')
+CLASSES = OUTLINES
 PALETTE = (
     (220, 60, 60),
     (220, 200, 50),
@@ -40,7 +40,6 @@ OVERLAP_SHARE = 0.5
 MIN_HIDDEN = 0.15
 MIN_VISIBLE = 0.45
 TRIES = 30
-SUPERSAMPLING = 4
 
 
 @dataclass
@@ -78,19 +77,6 @@ class Scene:
         return (self.owner == index + 1).astype(np.uint8)
 
 
-@dataclass
-class _Stamp:
-    """An outline rasterised into the part of the image it touches."""
-
-    window: tuple[slice, slice]
-    coverage: np.ndarray
-    angle: float
-
-    @property
-    def mask(self) -> np.ndarray:
-        return self.coverage >= 0.5
-
-
 def draw_scene(size: int, rng: np.random.Generator) -> Scene:
     """Draw one scene.
 
@@ -119,8 +105,7 @@ def draw_scene(size: int, rng: np.random.Generator) -> Scene:
 
 def _background(size: int, rng: np.random.Generator) -> np.ndarray:
     """A muted texture with coarse periods, RGB float32, (size, size, 3)."""
-    period = size * rng.uniform(0.1, 0.35)
-    u, v = _coordinates((slice(0, size), slice(0, size)), rng.uniform(0, np.pi))
+    period, angle = size * rng.uniform(0.1, 0.35), rng.uniform(0, np.pi)
     kind = rng.choice(['noise', 'stripes', 'checker', 'gradient'])
     hue, value = rng.random(), rng.uniform(0.25, 0.85)
     first = (hue, rng.uniform(0, 0.4), value)
@@ -129,7 +114,8 @@ def _background(size: int, rng: np.random.Generator) -> np.ndarray:
         rng.uniform(0, 0.4),
         np.clip(value + rng.uniform(-0.25, 0.25), 0.15, 0.95),
     )
-    return paint(pattern(kind, u / period, v / period, rng), first, second)
+    window = (slice(0, size), slice(0, size))
+    return textured(kind, window, angle, period, first, second, rng)
 
 
 def _add_object(scene: Scene, rng: np.random.Generator) -> None:
@@ -157,7 +143,7 @@ def _add_crowd(scene: Scene, rng: np.random.Generator) -> None:
     scene.instances.append(Instance(label, int(scene.owner.sum()), iscrowd=True))
 
 
-def _fits(scene: Scene, stamp: _Stamp, overlap: bool) -> bool:
+def _fits(scene: Scene, stamp: Stamp, overlap: bool) -> bool:
     """Whether the stamp hides nothing or, to overlap, enough but not too much."""
     count = len(scene.instances) + 1
     lost = np.bincount(scene.owner[stamp.window][stamp.mask], minlength=count)[1:]
@@ -175,61 +161,15 @@ def _stamp(
     centre: np.ndarray,
     diameter: tuple[float, float],
     rng: np.random.Generator,
-) -> _Stamp:
-    """Rasterise a class's outline, turned and stretched at random, at ``centre``."""
+) -> Stamp:
+    """Rasterise a class's outline at ``centre``, its diameter in a range."""
     size = len(scene.owner)
     radius = rng.uniform(*diameter) / 2 * size / REFERENCE_SIZE
-    angle = rng.uniform(0, 2 * np.pi)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    stretch = radius * np.diag([1, rng.uniform(0.8, 1)])
-    contours = [contour @ stretch @ turn.T + centre for contour in _outline(label)]
-    low = np.clip(np.floor(contours[0].min(0)), 0, size - 1).astype(int)
-    high = np.clip(np.ceil(contours[0].max(0)), low + 1, size).astype(int)
-    return _Stamp(
-        (slice(low[1], high[1]), slice(low[0], high[0])),
-        _rasterise([contour - low for contour in contours], *(high - low)),
-        angle,
-    )
-
-
-def _rasterise(contours: list[np.ndarray], width: int, height: int) -> np.ndarray:
-    """Share of each pixel inside the contours (even-odd), float32, (H, W)."""
-    canvas = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING), np.uint8)
-    points = [np.round(c * SUPERSAMPLING - 0.5).astype(np.int32) for c in contours]
-    cv2.fillPoly(canvas, points, 255)
-    small = cv2.resize(canvas, (int(width), int(height)), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32) / 255
-
-
-def _outline(label: int) -> list[np.ndarray]:
-    """Contours of a class in the unit circle, each (N, 2); a ring has two."""
-    name = CLASSES[label]
-    if name == 'disc':
-        return [_regular(48)]
-    if name == 'square':
-        return [_regular(4)]
-    if name == 'triangle':
-        return [_regular(3)]
-    if name == 'star':
-        return [_regular(10) * np.tile([[1.0], [0.45]], (5, 1))]
-    if name == 'ring':
-        return [_regular(48), 0.5 * _regular(48)]
-    arm = 0.3
-    quarter = np.array([[0.95, -arm], [0.95, arm], [arm, arm]])
-    turn = np.array([[0, 1], [-1, 0]])
-    return [
-        np.concatenate([quarter @ np.linalg.matrix_power(turn, k) for k in range(4)])
-    ]
-
-
-def _regular(count: int) -> np.ndarray:
-    """Corners of a regular polygon in the unit circle, (count, 2)."""
-    angles = 2 * np.pi * np.arange(count) / count
-    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return make_stamp(CLASSES[label], centre, radius, size, rng)
 
 
 def _draw(
-    scene: Scene, stamp: _Stamp, label: int, rng: np.random.Generator, owner: int
+    scene: Scene, stamp: Stamp, label: int, rng: np.random.Generator, owner: int
 ) -> None:
     """Blend a stamp over the image and take its pixels."""
     kind = TEXTURES[_typical(label, rng)]
@@ -237,23 +177,11 @@ def _draw(
     saturation, value = rng.uniform(0.6, 1), rng.uniform(0.65, 1)
     first, second = (hue, saturation, value), (hue, saturation, 0.45 * value)
     period = rng.uniform(7, 12) * len(scene.owner) / REFERENCE_SIZE
-    u, v = _coordinates(stamp.window, stamp.angle)
-    colour = paint(pattern(kind, u / period, v / period, rng), first, second)
-    alpha = stamp.coverage[..., None]
-    scene.image[stamp.window] += alpha * (colour - scene.image[stamp.window])
+    colour = textured(kind, stamp.window, stamp.angle, period, first, second, rng)
+    stamp.blend(scene.image, colour)
     scene.owner[stamp.window][stamp.mask] = owner
 
 
 def _typical(label: int, rng: np.random.Generator) -> int:
     """The class itself or, less often, any class, to take an attribute of."""
     return label if rng.random() < TYPICAL else int(rng.integers(len(CLASSES)))
-
-
-def _coordinates(
-    window: tuple[slice, slice], angle: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel coordinates of a window along axes turned by ``angle``."""
-    y, x = np.mgrid[window].astype(np.float32)
-    u = np.cos(angle) * x + np.sin(angle) * y
-    v = np.cos(angle) * y - np.sin(angle) * x
-    return u.astype(np.float32), v.astype(np.float32)

@@ -12,7 +12,8 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,15 @@ import cv2
 import numpy as np
 from rich.progress import track
 
+from mmrapidnet.data.folder import save, write_folder
 from mmrapidnet.data.layouts import ade_label_map, coco_annotations, coco_categories
-from mmrapidnet.data.scene import CLASSES, PALETTE, Scene, draw_scene
-from mmrapidnet.errors import UserError
+from mmrapidnet.data.scene import CLASSES, PALETTE, draw_scene
 
 SEG_CLASSES = ('background', *CLASSES)
 SEG_PALETTE = ((120, 120, 120), *PALETTE)
 
 DEFAULT_SPLITS = {'train': 800, 'val': 150}
 FORMAT_VERSION = 1
-MARKER = 'shapes.json'
-MIN_SIZE = 64
 OCCLUDED = 0.1
 
 _SPLIT_SEEDS = {'train': 0, 'val': 1}
@@ -82,87 +81,16 @@ def write_shapes(
         'image_size': int(image_size),
         'splits': {split: int(count) for split, count in splits.items()},
     }
-    _check(parameters)
-    root = Path(root).resolve()
-    found = _read_marker(root)
-    if found and found['parameters'] == parameters:
-        return found['statistics']
-    if found:
-        _check_replaceable(root, found, parameters, overwrite)
-    partial = root.with_name(f'.{root.name}.{os.getpid()}.partial')
-    try:
-        partial.mkdir(parents=True)
-        statistics = _write(partial, parameters, progress)
-        if found:
-            shutil.rmtree(root)
-        partial.rename(root)
-    except OSError as error:
-        raise UserError(f'cannot write Shapes to {root}: {error}') from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return statistics
-
-
-def _check(parameters: dict[str, Any]) -> None:
-    """Raise UserError for a parameter out of range."""
-    splits = parameters['splits']
-    if not splits or not set(splits) <= set(_SPLIT_SEEDS):
-        raise UserError(
-            f"splits must name 'train', 'val' or both, got {sorted(splits)}"
-        )
-    for split, count in splits.items():
-        if count < 1:
-            raise UserError(f'{split} must have at least 1 image, got {count}')
-    if parameters['image_size'] < MIN_SIZE:
-        raise UserError(
-            f'image_size must be at least {MIN_SIZE}, got {parameters["image_size"]}'
-        )
-    if parameters['seed'] < 0:
-        raise UserError(f'seed must not be negative, got {parameters["seed"]}')
-
-
-def _read_marker(root: Path) -> dict[str, Any] | None:
-    """What is known of the Shapes at ``root``; None where there is nothing yet."""
-    try:
-        if not root.exists() or not os.listdir(root):
-            return None
-        found = json.loads((root / MARKER).read_text())
-        if found.keys() >= {'parameters', 'statistics'}:
-            return found
-    except (OSError, ValueError, AttributeError):
-        pass
-    raise UserError(
-        f'{root} exists and is not a Shapes data set (no readable {MARKER} in it): '
-        'give a folder that does not exist or is empty'
-    )
-
-
-def _check_replaceable(
-    root: Path, found: dict[str, Any], parameters: dict[str, Any], overwrite: bool
-) -> None:
-    """Raise UserError unless the user wants it and only Shapes would be lost."""
-    if not overwrite:
-        raise UserError(
-            f'{root} holds Shapes made with {found["parameters"]}, not with '
-            f'{parameters}: give another folder, or ask to overwrite it'
-        )
-    others = set(os.listdir(root)) - {'coco', 'ade', MARKER}
-    if others:
-        raise UserError(
-            f'{root} is not overwritten because it also holds {sorted(others)}: '
-            'move them away or give another folder'
-        )
+    write = partial(_write, parameters=parameters, progress=progress)
+    return write_folder(root, parameters, write, ('coco', 'ade'), overwrite)
 
 
 def _write(root: Path, parameters: dict[str, Any], progress: bool) -> dict[str, Any]:
-    """Write all splits and, last, the marker; returns the statistics."""
-    statistics = {
+    """Write all splits; returns the statistics."""
+    return {
         split: _write_split(root, split, count, parameters, progress)
         for split, count in parameters['splits'].items()
     }
-    marker = {'parameters': parameters, 'statistics': statistics}
-    (root / MARKER).write_text(json.dumps(marker, indent=2) + '\n')
-    return statistics
 
 
 def _write_split(
@@ -187,9 +115,10 @@ def _write_split(
             {'id': image_id, 'file_name': f'{stem}.jpg', 'width': size, 'height': size}
         )
         annotations += coco_annotations(scene, image_id, len(annotations) + 1)
-        _save_image(scene, folders['coco'] / f'{stem}.jpg')
+        quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
+        save(scene.image, folders['coco'] / f'{stem}.jpg', quality)
         _link(folders['coco'] / f'{stem}.jpg', folders['ade'] / f'{stem}.jpg')
-        _save(ade_label_map(scene), folders['labels'] / f'{stem}.png')
+        save(ade_label_map(scene), folders['labels'] / f'{stem}.png')
     content = {
         'info': {'description': 'Shapes', 'version': str(FORMAT_VERSION)},
         'licenses': [],
@@ -217,16 +146,6 @@ def _statistics(annotations: list[dict[str, Any]], images: int) -> dict[str, Any
         'occluded_share': round(occluded / max(len(objects), 1), 3),
         'area_quartiles': np.percentile(areas, (25, 50, 75)).round().tolist(),
     }
-
-
-def _save_image(scene: Scene, path: Path) -> None:
-    bgr = np.ascontiguousarray(scene.image[..., ::-1])
-    _save(bgr, path, [cv2.IMWRITE_JPEG_QUALITY, 95])
-
-
-def _save(image: np.ndarray, path: Path, options: Sequence[int] = ()) -> None:
-    """Encode by suffix; unlike ``cv2.imwrite``, failing to write raises OSError."""
-    path.write_bytes(cv2.imencode(path.suffix, image, options)[1].tobytes())
 
 
 def _link(source: Path, target: Path) -> None:

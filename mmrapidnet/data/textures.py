@@ -50,6 +50,35 @@ def _noise(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return np.clip(noise, 0, 1)
 
 
+def textured(
+    kind: str,
+    window: tuple[slice, slice],
+    angle: float,
+    period: float,
+    first: tuple[float, ...],
+    second: tuple[float, ...],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Paint a window of an image with a turned texture.
+
+    Args:
+        kind: As `pattern` takes it.
+        window: Rows and columns of the image.
+        angle: How far the texture is turned, in radians.
+        period: Of the texture, in pixels.
+        first: HSV colour, in [0, 1].
+        second: The other one.
+        rng: Source of the random phase and noise.
+
+    Returns:
+        RGB in [0, 255], float32, (H, W, 3).
+    """
+    y, x = np.mgrid[window].astype(np.float32)
+    u = (np.cos(angle) * x + np.sin(angle) * y).astype(np.float32)
+    v = (np.cos(angle) * y - np.sin(angle) * x).astype(np.float32)
+    return paint(pattern(kind, u / period, v / period, rng), first, second)
+
+
 def paint(
     weight: np.ndarray, first: tuple[float, ...], second: tuple[float, ...]
 ) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,9 @@ def _stored_config(content: dict[str, Any], src: Path) -> Config:
     """The config that mmengine put into a checkpoint, of which literals were read."""
     text = (content.get('meta') or {}).get('cfg')
     cfg = Config(config_text.parse(text or ''))
+    # The imports that it names are not executed; those of ours do no harm.
+    if cfg.get('default_scope') == 'mmpretrain':
+        import_module('mmrapidnet.models.classifiers')
     if 'model' not in cfg:
         raise UserError(
             f'{src} brings no config of its model: give the config with --config'

@@ -31,7 +31,10 @@ VERSION = 1
 
 # Parts of a model's config that say nothing of the trained network, or that building
 # it writes there.
-_NOT_HASHED = ('data_preprocessor', 'init_cfg', 'pretrained', 'train_cfg', 'test_cfg')
+_NOT_HASHED = (
+    *('data_preprocessor', 'init_cfg', 'pretrained', 'train_cfg', 'test_cfg'),
+    *('teacher', 'distillation'),
+)
 
 
 def describe(

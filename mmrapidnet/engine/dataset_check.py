@@ -70,11 +70,37 @@ def _check_imagenet(dataset: dict[str, Any], hint: str) -> None:
                 f'no data set at {meant.data_root}: {path} is missing; expected there: '
                 f'{expected}'
             )
+    if meant.ann_file:
+        _check_listing(Path(meant.ann_file), folder)
+        return
     found = sum(path.is_dir() for path in folder.iterdir())
-    if not meant.ann_file and found != len(meant.CLASSES):
+    if found != len(meant.CLASSES):
         raise UserError(
             f'{folder} holds {found} folders instead of {len(meant.CLASSES)}, one for '
             f'each class; expected there: {expected}'
+        )
+    images = (path for path in folder.rglob('*') if meant.is_valid_file(str(path)))
+    if next(images, None) is None:
+        raise UserError(
+            f'the folders in {folder} hold no images '
+            f'({", ".join(sorted(meant.extensions))}); {hint}'
+        )
+
+
+def _check_listing(path: Path, folder: Path) -> None:
+    """Hold the first line of mmpretrain's list of images to what it must be."""
+    with path.open() as lines:
+        line = next(lines, '').strip()
+    image, _, label = line.rpartition(' ')
+    if not (image and label.isdigit()):
+        raise UserError(
+            f'{path} is not a list of images: its first line is {line!r}, expected '
+            'the name of an image, a space and the number of its class'
+        )
+    if not (folder / image).is_file():
+        raise UserError(
+            f'{path} lists {image}, but {folder / image} is missing; if {folder} has '
+            f'one folder a class instead, move {path} away'
         )
 
 

@@ -38,6 +38,7 @@ def test(cfg: Config, checkpoint: str, fused: bool = False) -> dict[str, float]:
     """
     require_library(cfg)
     check_datasets(cfg, ['test_dataloader'])
+    _leave_out_averaging(cfg)
     if format_of(Path(checkpoint)):
         runner = _prepare_exported(cfg, checkpoint, fused)
     else:
@@ -54,6 +55,12 @@ def test(cfg: Config, checkpoint: str, fused: bool = False) -> dict[str, float]:
         seconds_per_image=seconds / cfg.test_dataloader.batch_size,
     )
     return metrics
+
+
+def _leave_out_averaging(cfg: Config) -> None:
+    """Drop the hooks of moving averages: a checkpoint's weights are the average."""
+    hooks = cfg.get('custom_hooks') or []
+    cfg.custom_hooks = [hook for hook in hooks if 'EMAHook' not in str(hook['type'])]
 
 
 def _prepare(cfg: Config, checkpoint: str, fused: bool) -> Runner:

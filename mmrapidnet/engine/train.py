@@ -28,8 +28,8 @@ def train(cfg: Config) -> dict[str, float]:
         The metrics of the last validation; empty if there was none.
 
     Raises:
-        UserError: If the config has no recipe, or a data set or checkpoint is missing
-            or damaged.
+        UserError: If the config has no recipe, or a data set, checkpoint or teacher is
+            missing or damaged.
     """
     require_library(cfg)
     if cfg.get('train_cfg') is None:
@@ -38,6 +38,8 @@ def train(cfg: Config) -> dict[str, float]:
             'weights, with tools/test.py CONFIG CHECKPOINT'
         )
     check_datasets(cfg, ['train_dataloader', 'val_dataloader'])
+    if cfg.model.get('head', {}).get('distillation', 'none') != 'none':
+        _check_teacher(cfg)
     start = read_start(cfg)
     runner = build_runner(cfg)
     if cfg.get('resume') and start:
@@ -53,6 +55,13 @@ def train(cfg: Config) -> dict[str, float]:
         metrics, cfg.work_dir, 'last validation', config=cfg.filename, iter=runner.iter
     )
     return metrics
+
+
+def _check_teacher(cfg: Config) -> None:
+    """Look for its weights before it takes minutes to get where they are read."""
+    from mmrapidnet.models.classifiers.teacher import check_teacher
+
+    check_teacher(cfg.model.get('teacher'))
 
 
 def build_runner(cfg: Config) -> Runner:

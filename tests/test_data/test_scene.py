@@ -3,32 +3,11 @@
 import numpy as np
 import pytest
 
-from mmrapidnet.data import CLASSES, Instance, Scene, draw_scene
+from mmrapidnet.data import Instance, Scene, draw_scene
 from mmrapidnet.data import scene as scene_module
+from mmrapidnet.data import textures as textures_module
 from mmrapidnet.data.layouts import ade_label_map, coco_annotations
-from mmrapidnet.data.textures import TEXTURES, paint, pattern
-
-# Areas of the outlines in the unit circle, worked out by hand.
-DISC = 24 * np.sin(2 * np.pi / 48)
-UNIT_AREAS = {
-    'disc': DISC,
-    'square': 2.0,
-    'triangle': 3 * np.sqrt(3) / 4,
-    'star': 5 * 0.45 * np.sin(np.pi / 5),
-    'ring': 0.75 * DISC,
-    'cross': 0.6**2 + 4 * 0.6 * 0.65,
-}
-
-
-@pytest.mark.parametrize('name', CLASSES)
-def test_outline_covers_its_area_around_its_centre(name):
-    contours = scene_module._outline(CLASSES.index(name))
-    coverage = scene_module._rasterise([40 * c + 50 for c in contours], 100, 100)
-    assert coverage.sum() == pytest.approx(1600 * UNIT_AREAS[name], rel=0.02)
-    y, x = np.mgrid[:100, :100] + 0.5
-    centre = [(coverage * axis).sum() / coverage.sum() for axis in (x, y)]
-    assert centre == pytest.approx([50, 50], abs=0.15)
-    assert coverage[50, 50] == (0 if name == 'ring' else 1)
+from mmrapidnet.data.textures import TEXTURES, paint, pattern, textured
 
 
 @pytest.mark.parametrize('index', range(12))
@@ -39,7 +18,7 @@ def test_owner_is_what_the_image_shows_on_top(index, monkeypatch):
         painted.append(None)
         return np.full((*weight.shape, 3), 28.0 * (len(painted) - 1), np.float32)
 
-    monkeypatch.setattr(scene_module, 'paint', paint_number)
+    monkeypatch.setattr(textures_module, 'paint', paint_number)
     monkeypatch.setattr(scene_module, 'CROWD_SHARE', 0)
     scene = draw_scene(128, np.random.default_rng(index))
     seen = np.round(scene.image[..., 0] / 28).astype(int)
@@ -123,3 +102,16 @@ def test_paint_blends_two_colours():
     weight = np.array([[0, 0.5, 1]], np.float32)
     red, black = (0, 1, 1), (0, 0, 0)
     assert paint(weight, red, black).tolist() == [[[255, 0, 0], [127.5, 0, 0], [0] * 3]]
+
+
+def test_textures_turn_with_their_angle():
+    """Stripes of a period of 8 pixels, upright and turned by a quarter."""
+    window = (slice(3, 19), slice(5, 21))
+    colours = (8, (0, 0, 0), (0, 0, 1))
+    rng = np.random.default_rng
+    upright = textured('stripes', window, 0, *colours, rng(0))
+    assert upright.shape == (16, 16, 3)
+    assert set(np.unique(upright)) == {0, 255}
+    assert (upright == upright[:1]).all() and (upright[:, :8] == upright[:, 8:]).all()
+    turned = textured('stripes', window, np.pi / 2, *colours, rng(0))
+    assert (turned == turned[:, :1]).all() and not (turned == turned[:1]).all()

@@ -1,5 +1,7 @@
 _base_ = 'cls_rapidnet_ti.py'
 
 model = dict(
-    backbone=dict(type='MobileViG'), head=dict(classifier=dict(in_channels=256))
+    # A linear rule over all blocks, as published.
+    backbone=dict(type='MobileViG', drop_path_rate=0.1),
+    head=dict(classifier=dict(in_channels=256)),
 )

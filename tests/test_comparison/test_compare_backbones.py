@@ -6,34 +6,22 @@ import math
 import pytest
 import torch
 from conftest import REPO, assert_one_line_error, run_tool
+from made_up_runs import make_run
 from torch import nn
 
-from mmrapidnet import comparison
-from mmrapidnet.comparison import (
+from mmrapidnet.analysis.machine import processor_name
+from mmrapidnet.comparison import runs
+from mmrapidnet.comparison.backbones import (
     CONTENDERS,
-    Spread,
     compare,
     measure_used,
     median_seconds,
-    run_dir,
 )
 from mmrapidnet.errors import UserError
 
 
-def make_run(out, model, seed, miou, seconds, iters=440) -> None:
-    """What tools/train.py and tools/test.py leave, as far as it is read."""
-    run = run_dir(out, model, seed)
-    logs = run / '20260101_000000' / 'vis_data'
-    logs.mkdir(parents=True)
-    records = [dict(loss=1.0, time=time) for time in seconds]
-    validation = dict(mIoU=miou, time=1000.0)
-    lines = [json.dumps(record) for record in [*records, validation]]
-    (logs / 'scalars.json').write_text('\n'.join(lines) + '\n')
-    (run / 'metrics.json').write_text(json.dumps(dict(iter=iters, metrics={})))
-    test = run.with_name(f'{run.name}_test')
-    test.mkdir()
-    record = dict(metrics=dict(mIoU=miou, aAcc=99.0))
-    (test / 'metrics.json').write_text(json.dumps(record))
+def make(out, model, seed, miou, seconds, iters=440) -> None:
+    make_run(out / f'{model}_seed{seed}', dict(mIoU=miou, aAcc=99.0), iters, seconds)
 
 
 @pytest.fixture
@@ -43,15 +31,15 @@ def no_tools(monkeypatch):
     def fail(*arguments):
         raise AssertionError(arguments)
 
-    monkeypatch.setattr(comparison, 'run_tool', fail)
+    monkeypatch.setattr(runs, 'run_tool', fail)
 
 
 def test_table_of_finished_runs(tmp_path, no_tools, capsys):
     out = tmp_path / 'out'
     # Means 60 and 50, squared deviations 4 + 0 + 4 and 9 + 9 + 36 over 2.
     for seed, a, b in ((0, 58.0, 53.0), (1, 60.0, 53.0), (2, 62.0, 44.0)):
-        make_run(out, 'repvit_m0_9', seed, a, [9.0, 0.5 + seed, 0.5 + seed])
-        make_run(out, 'mobilenetv2_x1_4', seed, b, [9.0, 0.1, 0.25, 0.7])
+        make(out, 'repvit_m0_9', seed, a, [9.0, 0.5 + seed, 0.5 + seed])
+        make(out, 'mobilenetv2_x1_4', seed, b, [9.0, 0.1, 0.25, 0.7])
     names = ['repvit_m0_9', 'mobilenetv2_x1_4']
     data = tmp_path
     repvit, mobilenet = compare(REPO, data, out, models=names, command='the command')
@@ -64,7 +52,7 @@ def test_table_of_finished_runs(tmp_path, no_tools, capsys):
 
     page = (out / 'comparison.md').read_text()
     assert 'the command' in page and torch.__version__ in page
-    assert comparison.processor_name() in page and '440 iterations' in page
+    assert processor_name() in page and '440 iterations' in page
     rows = [line for line in page.splitlines() if line.startswith('| ')]
     assert rows[0] == (
         '| model | mIoU, % | parameters, M | GMACs at 192x192 | seconds an iteration |'
@@ -83,16 +71,11 @@ def test_table_of_finished_runs(tmp_path, no_tools, capsys):
     assert '60.00 ± 2.00' in printed
 
 
-def test_one_run_has_no_spread():
-    spread = Spread.of([0.5])
-    assert (spread.mean, spread.stdev, spread.show(2)) == (0.5, None, '0.50 (n=1)')
-
-
 def test_a_run_that_is_not_complete_is_made_anew(tmp_path, monkeypatch):
     out = tmp_path / 'out'
     seeds, models = (5, 3), ('rapidnet_ti', 'mobilevig_ti')
-    make_run(out, 'mobilevig_ti', 5, 50.0, [1.0, 1.0])
-    rest = run_dir(out, 'rapidnet_ti', 5) / 'iter_110.pth'
+    make(out, 'mobilevig_ti', 5, 50.0, [1.0, 1.0])
+    rest = out / 'rapidnet_ti_seed5' / 'iter_110.pth'
     rest.parent.mkdir()
     rest.touch()
     calls = []
@@ -104,10 +87,10 @@ def test_a_run_that_is_not_complete_is_made_anew(tmp_path, monkeypatch):
         name = log.stem
         if tool.name == 'train.py':
             model, seed = name.rsplit('_seed', 1)
-            make_run(out, model, int(seed), 40.0, [1.0, 1.0])
+            make(out, model, int(seed), 40.0, [1.0, 1.0])
             (out / name / 'last_checkpoint').write_text(f'{name}.pth')
 
-    monkeypatch.setattr(comparison, 'run_tool', pretend)
+    monkeypatch.setattr(runs, 'run_tool', pretend)
     compare(REPO, tmp_path, out, seeds, models)
     configs = [f'{REPO}/configs/semfpn_{model}_shapes.py' for model in models]
     trained = [call for call in calls if call[0] == 'train.py']
@@ -131,7 +114,7 @@ def test_a_run_that_is_not_complete_is_made_anew(tmp_path, monkeypatch):
 
 
 def test_runs_of_another_length_are_not_mixed_in(tmp_path, no_tools):
-    make_run(tmp_path, 'rapidnet_ti', 0, 50.0, [1.0, 1.0], iters=8)
+    make(tmp_path, 'rapidnet_ti', 0, 50.0, [1.0, 1.0], iters=8)
     message = 'rapidnet_ti_seed0 is a run of 8 iterations, not of 440: give another'
     with pytest.raises(UserError, match=message):
         compare(REPO, tmp_path, tmp_path, [0], ['rapidnet_ti'])
@@ -139,10 +122,10 @@ def test_runs_of_another_length_are_not_mixed_in(tmp_path, no_tools):
 
 @pytest.mark.parametrize('seconds', [[], [1.0]])
 def test_a_run_that_logged_too_little(seconds, tmp_path):
-    make_run(tmp_path, 'rapidnet_ti', 0, 50.0, seconds)
+    make(tmp_path, 'rapidnet_ti', 0, 50.0, seconds)
     message = f'logged {len(seconds)} times of training iterations, at least 2 are need'
     with pytest.raises(UserError, match=message):
-        median_seconds(run_dir(tmp_path, 'rapidnet_ti', 0))
+        median_seconds(tmp_path / 'rapidnet_ti_seed0')
 
 
 def test_layers_that_no_output_uses_do_not_count():
