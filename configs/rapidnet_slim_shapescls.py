@@ -2,7 +2,7 @@
 # --cfg-options model.head.distillation=none
 _base_ = 'rapidnet_ti_shapescls.py'
 
-max_iters = 1000
+max_iters = 600
 
 model = dict(
     backbone=dict(
@@ -17,7 +17,7 @@ model = dict(
         classifier=dict(in_channels=112, hidden_channels=256), distillation='hard'
     ),
     teacher=dict(
-        **_base_.model, checkpoint='work_dirs/rapidnet_ti_shapescls/iter_1800.pth'
+        **_base_.model, checkpoint='work_dirs/rapidnet_ti_shapescls/iter_1200.pth'
     ),
 )
 

@@ -6,7 +6,7 @@ _base_ = [
     '_base_/schedules/shapes_cls.py',
 ]
 
-max_iters = 1800
+max_iters = 1200
 
 model = dict(
     type='DistilledImageClassifier',

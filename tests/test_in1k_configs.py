@@ -226,7 +226,7 @@ def test_what_the_data_set_check_lets_pass(class_folders, image_list, tmp_path):
         dataset.data_root = str(root)
         check_datasets(cfg, ['test_dataloader'])
     for name in 'abc':
-        (tmp_path / 'val' / name).mkdir(parents=True)
+        draw(tmp_path / 'val' / name / 'image.JPEG')
     dataset.update(data_root=str(tmp_path), classes=['a', 'b', 'c'])
     check_datasets(cfg, ['test_dataloader'])
     dataset.update(ann_file='labels.txt')

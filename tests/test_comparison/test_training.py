@@ -20,7 +20,7 @@ from mmrapidnet.data import CLS_CLASSES, write_shapes_cls
 from mmrapidnet.errors import UserError
 
 TAUGHT = [70.0, 74.0, 72.0, 71.0, 73.0]
-LENGTHS = {'rapidnet_ti_shapescls.py': 1800, 'rapidnet_slim_shapescls.py': 1000}
+LENGTHS = {'rapidnet_ti_shapescls.py': 1200, 'rapidnet_slim_shapescls.py': 600}
 ALONE = [60.0, 66.0, 63.0, 60.0, 66.0]
 
 
@@ -77,9 +77,9 @@ def trained(calls) -> list[tuple[str, list[str]]]:
     ]
 
 
-def make_students(out, taught, alone, iters=1000):
+def make_students(out, taught, alone, iters=600):
     """A complete comparison of a teacher with 97.5 %."""
-    make_run(out / 'classifier', top1(97.5), 1800)
+    make_run(out / 'classifier', top1(97.5), 1200)
     for seed, both in enumerate(zip(taught, alone)):
         for name, value in zip(('taught', 'alone'), both):
             folder = out / f'student_noise50_{name}_seed{seed}'
@@ -93,7 +93,7 @@ def test_table_of_finished_runs(place, no_tools, capsys):
 
     page = (place.out_dir / 'distillation_noise50.md').read_text()
     assert page.startswith(
-        'Top-1, %, of a student, 50 % wrong labels, 1000 iterations. Measured on '
+        'Top-1, %, of a student, 50 % wrong labels, 600 iterations. Measured on '
     )
     assert 'the command' in page and torch.__version__ in page
     assert 'reaches 97.50 %' in page
@@ -145,7 +145,7 @@ def test_students_differ_in_the_teacher_alone(place, calls):
     classifier, *students = trained(calls)
     assert classifier[0] == f'{REPO}/configs/rapidnet_ti_shapescls.py'
     assert classifier[1][4:] == ['--cfg-options', 'randomness.seed=0']
-    taught = f'model.teacher.checkpoint={place.out_dir}/classifier/iter_1800.pth'
+    taught = f'model.teacher.checkpoint={place.out_dir}/classifier/iter_1200.pth'
     alone = 'model.head.distillation=none'
     for (config, arguments), seed, way in zip(
         students, (3, 3, 1, 1), (taught, alone) * 2, strict=True
@@ -168,7 +168,7 @@ def test_students_differ_in_the_teacher_alone(place, calls):
 def test_segmenters_differ_in_their_start_alone(place, calls):
     compare_pretraining(place, seeds=[3, 1], images=8)
     classifier, *segmenters = trained(calls)
-    weights = f'{place.out_dir}/classifier/iter_1800.pth'
+    weights = f'{place.out_dir}/classifier/iter_1200.pth'
     common = [
         'train_dataloader.dataset.indices=8',
         'train_cfg.max_iters=160',
@@ -200,7 +200,7 @@ def test_segmenters_differ_in_their_start_alone(place, calls):
 def test_students_of_another_teacher_are_taught_anew(place, calls):
     compare_distillation(place, seeds=[0, 1])
     count = len(calls)
-    os.utime(place.out_dir / 'classifier' / 'iter_1800.pth', (2e9, 2e9))
+    os.utime(place.out_dir / 'classifier' / 'iter_1200.pth', (2e9, 2e9))
     compare_distillation(place, seeds=[0, 1])
     again = [arguments[3] for _, arguments in trained(calls[count:])]
     assert again == [f'{place.out_dir}/student_noise50_taught_seed{s}' for s in (0, 1)]
@@ -208,7 +208,7 @@ def test_students_of_another_teacher_are_taught_anew(place, calls):
 
 def test_runs_of_another_length_are_not_mixed_in(place, no_tools):
     make_students(place.out_dir, TAUGHT, ALONE, iters=10)
-    message = 'taught_seed0 is a run of 10 iterations, not of 1000: give another --out'
+    message = 'taught_seed0 is a run of 10 iterations, not of 600: give another --out'
     with pytest.raises(UserError, match=message):
         compare_distillation(place)
 

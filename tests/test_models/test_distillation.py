@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.models.classifiers import ImageClassifier
 from mmpretrain.structures import DataSample
 from torch.nn import functional as F
@@ -33,6 +33,13 @@ TEACHER = dict(
     backbone=BACKBONE,
     head=dict(type='DistilledClsHead', classifier=CLASSIFIER),
 )
+
+
+@pytest.fixture(scope='module', autouse=True)
+def scope():
+    """That of the runs, whatever a test before these has left."""
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        yield
 
 
 @pytest.fixture(scope='module')

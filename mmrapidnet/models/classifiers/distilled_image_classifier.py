@@ -38,6 +38,8 @@ class DistilledImageClassifier(ImageClassifier):
     Example:
         >>> import torch
         >>> import mmrapidnet
+        >>> from mmengine.registry import init_default_scope
+        >>> init_default_scope('mmpretrain')
         >>> model = DistilledImageClassifier(
         ...     backbone=dict(type='RapidNet', arch='ti', out_indices=(3,)),
         ...     head=dict(
