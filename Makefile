@@ -1,5 +1,8 @@
 # Every target makes the environment in $(VENV) first; a second time that takes no time.
-VENV ?= .venv
+# STACK=onedl takes the maintained fork of the OpenMMLab libraries instead, in $(VENV) of
+# its own.
+STACK ?= openmmlab
+VENV ?= .venv$(patsubst %,-%,$(filter-out openmmlab,$(STACK)))
 PYTHON ?= python3
 
 RUN := $(VENV)/bin/python
@@ -8,7 +11,7 @@ RUN := $(VENV)/bin/python
 # other up. The tests of a file share what they make, so they stay together.
 TEST = OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile
 NO_PYTHON = error: $(PYTHON) missing: install it with "apt-get install python3-venv"
-SETUP = $(PYTHON) tools/setup_env.py --venv $(VENV)
+SETUP = $(PYTHON) tools/setup_env.py --venv $(VENV) --stack $(STACK)
 
 .NOTPARALLEL:
 .PHONY: help quickstart test test-all lint format setup setup-tests python clean

@@ -90,8 +90,11 @@ class TestKeysAndRequirements:
         monkeypatch.setattr(setup_env.sys, 'version_info', (3, 11, 2))
         monkeypatch.setattr(setup_env.sysconfig, 'get_platform', lambda: 'linux-x86_64')
         key = 'mmcv-2.1.0_torch-2.13.0+cpu_cp311_linux-x86_64'
-        assert setup_env.cache_key('2.1.0', '2.13.0+cpu') == key
-        assert setup_env.cache_key('2.1.0', '2.13.0+cpu', cuda=True) == f'{key}_cuda'
+        assert setup_env.cache_key('mmcv', '2.1.0', '2.13.0+cpu') == key
+        assert (
+            setup_env.cache_key('mmcv', '2.1.0', '2.13.0+cpu', cuda=True)
+            == f'{key}_cuda'
+        )
 
     def test_cache_follows_xdg(self, setup_env, monkeypatch):
         monkeypatch.setenv('XDG_CACHE_HOME', '/cache')
@@ -112,7 +115,16 @@ class TestKeysAndRequirements:
             bare = (setup_env.re.split('[=<>]', line)[0] for line in wanted)
             return {name.lower().replace('_', '-') for name in bare}
 
-        files = ('runtime', 'det', 'seg', 'cls', 'tests', 'build', 'stack')
+        files = (
+            'runtime',
+            'det',
+            'seg',
+            'cls',
+            'tests',
+            'build',
+            'stack',
+            'stack_onedl',
+        )
         wanted = set().union(*map(names, (*files, 'dependencies')))
         assert wanted - names('constraints') == set()
 
@@ -268,7 +280,7 @@ class TestMmcv:
         return FakeEnvironment(setup_env, tmp_path / 'venv')
 
     def cached(self, setup_env, content=None):
-        key = setup_env.cache_key('2.1.0', '2.13.0+cpu')
+        key = setup_env.cache_key('mmcv', '2.1.0', '2.13.0+cpu')
         wheel = setup_env.cache_root() / key / 'mmcv-2.1.0-cp311-cp311-linux_x86_64.whl'
         if content:
             wheel.parent.mkdir(parents=True)
@@ -286,6 +298,21 @@ class TestMmcv:
         assert mmcv.must_compile()
         self.cached(setup_env, 'good')
         assert not mmcv.must_compile()
+        mmcv.install(progress)
+        assert (env.mmcv, self.compiled) == ('good', 0)
+
+    def test_the_forks_mmcv_is_another(self, setup_env, env, progress):
+        self.cached(setup_env, 'good')
+        mmcv = setup_env.Mmcv(env, stack=setup_env.STACKS['onedl'])
+        # The wheel of the original will not do.
+        assert mmcv.must_compile()
+        version = setup_env.requirement('constraints.txt', 'onedl-mmcv')
+        assert mmcv.accepted == version == f'=={mmcv.version}'
+        key = setup_env.cache_key('onedl-mmcv', mmcv.version, '2.13.0+cpu')
+        name = f'onedl_mmcv-{mmcv.version}-cp311-cp311-linux_x86_64.whl'
+        wheel = setup_env.cache_root() / key / name
+        wheel.parent.mkdir(parents=True)
+        wheel.write_text('good')
         mmcv.install(progress)
         assert (env.mmcv, self.compiled) == ('good', 0)
 
@@ -327,7 +354,7 @@ class TestMmcv:
         self.result = None
         with pytest.raises(setup_env.SetupError, match=r'see .*/mmcv-build\.log$'):
             setup_env.Mmcv(env).install(progress)
-        key = setup_env.cache_key('2.1.0', '2.13.0+cpu')
+        key = setup_env.cache_key('mmcv', '2.1.0', '2.13.0+cpu')
         assert list((setup_env.cache_root() / key).iterdir()) == []
         kept = env.folder / 'mmcv-build' / key / 'mmcv-2.1.0'
         assert kept.is_dir(), 'the next run resumes from the objects in there'

@@ -51,6 +51,28 @@ import mmcv.ops, mmdet, mmengine, mmpretrain.models, mmrapidnet, mmseg
 """
 
 
+@dataclass(frozen=True)
+class Stack:
+    """Whose builds of the OpenMMLab libraries an environment has.
+
+    Attributes:
+        packages: Requirements file of the libraries but mmcv.
+        mmcv: The package that brings mmcv.
+        accepted: File with the versions of it that will do.
+    """
+
+    packages: str
+    mmcv: str
+    accepted: str
+
+
+STACKS = {
+    'openmmlab': Stack('stack', 'mmcv', 'runtime.txt'),
+    # The maintained fork: other packages, which bring modules of the same names.
+    'onedl': Stack('stack_onedl', 'onedl-mmcv', 'constraints.txt'),
+}
+
+
 class SetupError(Exception):
     """Something the user has to see to.
 
@@ -143,16 +165,17 @@ def cache_root() -> Path:
     return Path(base, 'mmrapidnet', 'wheels')
 
 
-def cache_key(mmcv: str, torch: str, cuda: bool = False) -> str:
+def cache_key(package: str, mmcv: str, torch: str, cuda: bool = False) -> str:
     """Names all that a compiled mmcv depends on.
 
     Args:
-        mmcv: Version of mmcv.
+        package: That brings mmcv.
+        mmcv: Version of it.
         torch: Version of torch with its local part, which tells the builds apart.
         cuda: Whether the operators are compiled for a GPU, too.
     """
     python = 'cp{}{}'.format(*sys.version_info)
-    key = f'mmcv-{mmcv}_torch-{torch}_{python}_{sysconfig.get_platform()}'
+    key = f'{package}-{mmcv}_torch-{torch}_{python}_{sysconfig.get_platform()}'
     return key + '_cuda' * cuda
 
 
@@ -328,18 +351,28 @@ class Mmcv:
     Args:
         env: The environment; torch is installed there when `install` is called.
         find_links: Where pip may look for prebuilt wheels, too.
+        stack: Whose mmcv.
     """
 
-    def __init__(self, env: Environment, find_links: str | None = None) -> None:
+    def __init__(
+        self,
+        env: Environment,
+        find_links: str | None = None,
+        stack: Stack = STACKS['openmmlab'],
+    ) -> None:
         self.env = env
         self.find_links = find_links
-        self.version = requirement('constraints.txt', 'mmcv')[2:]
+        self.package = stack.mmcv
+        # As files of it are called.
+        self.stem = stack.mmcv.replace('-', '_')
+        self.accepted = requirement(stack.accepted, stack.mmcv)
+        self.version = requirement('constraints.txt', stack.mmcv)[2:]
         self.log = env.folder / 'mmcv-build.log'
 
     def must_compile(self) -> bool:
         """Whether compilers will be needed, as far as that is known beforehand."""
         torch = requirement('constraints.txt', 'torch')[2:]
-        cached = cache_root().glob(f'{cache_key(self.version, torch + "*")}*/*.whl')
+        cached = cache_root().glob(f'{self._key(torch + "*")}*/*.whl')
         installed = self.env.folder.glob('lib/python*/site-packages/mmcv/_ext*')
         return not (self.find_links or any(cached) or any(installed))
 
@@ -352,7 +385,7 @@ class Mmcv:
         if self._usable(progress):
             return
         torch, cuda = self.env.output(TORCH_PROBE).split()
-        key = cache_key(self.version, torch, cuda == 'True')
+        key = self._key(torch, cuda == 'True')
         with locked(cache_root() / key):
             if self._install_cached(cache_root() / key, progress):
                 return
@@ -361,16 +394,18 @@ class Mmcv:
             self._compile(cache_root() / key, progress, cuda == 'True')
             if not self._install_cached(cache_root() / key, progress):
                 raise SetupError(
-                    f'mmcv {self.version} was compiled but cannot be imported: see '
-                    f'{self.env.log}'
+                    f'{self.package} {self.version} was compiled but cannot be '
+                    f'imported: see {self.env.log}'
                 )
 
+    def _key(self, torch: str, cuda: bool = False) -> str:
+        return cache_key(self.package, self.version, torch, cuda)
+
     def _usable(self, progress: Progress) -> bool:
-        accepted = requirement('runtime.txt', 'mmcv')
-        return self.env.succeeds(MMCV_PROBE, progress, accepted)
+        return self.env.succeeds(MMCV_PROBE, progress, self.accepted)
 
     def _install_cached(self, folder: Path, progress: Progress) -> bool:
-        for wheel in folder.glob('mmcv-*.whl'):
+        for wheel in folder.glob(f'{self.stem}-*.whl'):
             with contextlib.suppress(SetupError):
                 self.env.pip(
                     progress, 'install', '--no-deps', '--force-reinstall', wheel
@@ -383,10 +418,10 @@ class Mmcv:
     def _install_prebuilt(self, progress: Progress) -> bool:
         if not self.find_links:
             return False
-        options = ('--no-deps', '--force-reinstall', '--only-binary', 'mmcv')
+        options = ('--no-deps', '--force-reinstall', '--only-binary', self.package)
         links = ('--find-links', self.find_links)
         with contextlib.suppress(SetupError):
-            self.env.pip(progress, 'install', *options, *links, 'mmcv')
+            self.env.pip(progress, 'install', *options, *links, self.package)
             return self._usable(progress)
         return False
 
@@ -410,21 +445,28 @@ class Mmcv:
             status = run(wheel, self.log, progress, environ)
             if status != 0:
                 raise SetupError(
-                    f'mmcv {self.version} could not be compiled (status {status}): '
-                    f'see {self.log}'
+                    f'{self.package} {self.version} could not be compiled '
+                    f'(status {status}): see {self.log}'
                 )
-            for built in Path(out).glob('mmcv-*.whl'):
+            for built in Path(out).glob(f'{self.stem}-*.whl'):
                 os.replace(built, folder / built.name)
         shutil.rmtree(source.parent)
 
     def _unpack(self, folder: Path, progress: Progress) -> Path:
         """Unpacks the source where an interrupted compilation finds its objects."""
-        source = folder / f'mmcv-{self.version}'
+        source = folder / f'{self.stem}-{self.version}'
         if not source.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as download:
-                options = ('--no-deps', '--no-build-isolation', '--no-binary', 'mmcv')
-                self.env.pip(progress, 'download', *options, '-d', download, 'mmcv')
+                options = (
+                    '--no-deps',
+                    '--no-build-isolation',
+                    '--no-binary',
+                    self.package,
+                )
+                self.env.pip(
+                    progress, 'download', *options, '-d', download, self.package
+                )
                 for archive in Path(download).glob('*.tar.gz'):
                     with tarfile.open(archive) as tar:
                         tar.extractall(download)
@@ -487,7 +529,9 @@ class Stamps:
         os.replace(draft, self.file)
 
 
-def make_steps(env: Environment, mmcv: Mmcv, extras: list[str]) -> list[Step]:
+def make_steps(
+    env: Environment, mmcv: Mmcv, extras: list[str], stack: Stack
+) -> list[Step]:
     """All steps in their order."""
 
     def listed(*names: str) -> tuple[str, ...]:
@@ -519,8 +563,8 @@ def make_steps(env: Environment, mmcv: Mmcv, extras: list[str]) -> list[Step]:
         Step(
             'stack',
             'torchvision, mmengine, mmdet, mmsegmentation, mmpretrain',
-            install('stack', '--no-deps'),
-            listed('stack'),
+            install(stack.packages, '--no-deps'),
+            listed(stack.packages),
         ),
         Step('mmcv', 'mmcv', mmcv.install, listed('build', 'runtime')),
         Step(
@@ -550,19 +594,22 @@ def carry_out(steps: list[Step], env: Environment, stamps: Stamps) -> None:
         stamps.record(step.name, digest)
 
 
-def setup(folder: Path, extras: list[str], find_links: str | None) -> None:
+def setup(
+    folder: Path, extras: list[str], find_links: str | None, stack: str = 'openmmlab'
+) -> None:
     """Brings the environment in ``folder`` up to date.
 
     Args:
         folder: The virtual environment, made if absent.
         extras: Names of requirement files to install, too.
         find_links: Where pip may look for prebuilt mmcv wheels, too.
+        stack: One of `STACKS`; an environment has one for good.
 
     Raises:
         SetupError: The user has to do something first.
     """
     env = Environment(folder)
-    mmcv = Mmcv(env, find_links)
+    mmcv = Mmcv(env, find_links, STACKS[stack])
     for name in extras:
         if not (REQUIREMENTS / f'{name}.txt').is_file():
             raise SetupError(f'no extra {name!r}: there is no requirements/{name}.txt')
@@ -571,7 +618,7 @@ def setup(folder: Path, extras: list[str], find_links: str | None) -> None:
         if not env.python.exists():
             stamps.forget(*list(stamps.done))
         check_machine('mmcv' not in stamps.done and mmcv.must_compile())
-        carry_out(make_steps(env, mmcv, extras), env, stamps)
+        carry_out(make_steps(env, mmcv, extras, STACKS[stack]), env, stamps)
 
 
 def main() -> None:
@@ -581,6 +628,12 @@ def main() -> None:
         '--extras', nargs='*', default=[], help='requirement files to install, too'
     )
     parser.add_argument(
+        '--stack',
+        choices=list(STACKS),
+        default='openmmlab',
+        help='whose builds of the OpenMMLab libraries (default: %(default)s)',
+    )
+    parser.add_argument(
         '--mmcv-find-links',
         default=os.environ.get('MMCV_FIND_LINKS'),
         help='folder or page of prebuilt mmcv wheels (default: $MMCV_FIND_LINKS)',
@@ -588,7 +641,7 @@ def main() -> None:
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        setup(args.venv.absolute(), args.extras, args.mmcv_find_links)
+        setup(args.venv.absolute(), args.extras, args.mmcv_find_links, args.stack)
     except SetupError as error:
         sys.exit(f'{error.tail()}error: {error}')
     except KeyboardInterrupt:
