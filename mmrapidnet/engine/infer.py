@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
+from rich.progress import track
 
 from mmrapidnet.checkpoints.fused import is_fused_checkpoint
 from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
@@ -57,7 +58,10 @@ def infer(
     options = {}
     if scope == 'mmdet':
         options = dict(no_save_pred=True, pred_score_thr=score_thr)
-    inferencer(images, out_dir=out_dir, **options)
+    # One by one: called with all of them, mmseg's keeps every prediction to the end.
+    inferencer.show_progress = False
+    for image in track(images, 'Inference'):
+        inferencer(image, out_dir=out_dir, **options)
     return images
 
 

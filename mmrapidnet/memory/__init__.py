@@ -1,0 +1,1 @@
+"""Whether memory stays flat while a command runs."""
