@@ -7,6 +7,7 @@ Nothing here happens by importing :mod:`mmrapidnet`: our tools call
 
 from mmrapidnet.compat import (
     amp,
+    bad_samples,
     checkpoint,
     distributed,
     inferencer,
@@ -14,7 +15,14 @@ from mmrapidnet.compat import (
 )
 
 # torchvision first: the others import mmengine, which looks for it.
-MENDS = (torchvision_ops, checkpoint, inferencer, distributed, amp)
+MENDS = (
+    torchvision_ops,
+    checkpoint,
+    inferencer,
+    distributed,
+    amp,
+    bad_samples,
+)
 
 
 def apply() -> None:

@@ -13,6 +13,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from mmrapidnet.checkpoints.fused import refuse_fused
 from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
 from mmrapidnet.engine.dataset_check import check_datasets
+from mmrapidnet.engine.invalid_loss import InvalidLossHook
 from mmrapidnet.engine.libraries import require_library
 from mmrapidnet.engine.report import report_metrics
 from mmrapidnet.errors import UserError
@@ -28,8 +29,8 @@ def train(cfg: Config) -> dict[str, float]:
         The metrics of the last validation; empty if there was none.
 
     Raises:
-        UserError: If the config has no recipe, or a data set, checkpoint or teacher is
-            missing or damaged.
+        UserError: If the config has no recipe, a data set, checkpoint or teacher is
+            missing or damaged, an image cannot be read, or the loss becomes NaN.
     """
     require_library(cfg)
     if cfg.get('train_cfg') is None:
@@ -42,6 +43,7 @@ def train(cfg: Config) -> dict[str, float]:
         _check_teacher(cfg)
     start = read_start(cfg)
     runner = build_runner(cfg)
+    runner.register_hook(InvalidLossHook())
     if cfg.get('resume') and start:
         check_fits(runner.model, *start)
     runner.train()

@@ -1,0 +1,1 @@
+"""What is wrong with the data sets of a config, found before a run is spoiled by it."""

@@ -1,0 +1,65 @@
+"""What a check found, as a table and as lists."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mmrapidnet.data_check.problem import Problem
+from mmrapidnet.errors import UserError
+
+EXAMPLES = 3
+
+
+def report(problems: list[Problem], out: str | None = None) -> None:
+    """Print how many there are of each kind and the first few of each.
+
+    Args:
+        problems: What was found.
+        out: A file for all of them, a JSON object a line.
+
+    Raises:
+        UserError: If one of them stops training or testing.
+    """
+    kinds = defaultdict(list)
+    for problem in problems:
+        kinds[problem.kind, problem.stops].append(problem)
+    # Those that stop first, the most frequent first.
+    ranked = sorted(kinds.items(), key=lambda item: (not item[0][1], -len(item[1])))
+
+    table = Table('problem', 'found', 'the run', title='data sets')
+    table.columns[1].justify = 'right'
+    for (kind, stops), alike in ranked:
+        table.add_row(kind, f'{len(alike):,}', 'stops' if stops else 'goes on')
+    console = Console()
+    if problems:
+        console.print(table)
+    else:
+        console.print('nothing is wrong with the data sets')
+    for (kind, _), alike in ranked:
+        rest = len(alike) - EXAMPLES
+        shown = [str(problem) for problem in alike[:EXAMPLES]]
+        shown += [f'... and {rest:,} more'] if rest > 0 else []
+        for line in (f'{kind}:', *(f'  {text}' for text in shown)):
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
+    if out:
+        _write(problems, Path(out))
+        console.print(f'all written to {out}', soft_wrap=True)
+    stopping = sum(problem.stops for problem in problems)
+    if stopping:
+        raise UserError(
+            f'{stopping:,} of these problems stop training or testing: mend the files '
+            'or leave their records out'
+        )
+
+
+def _write(problems: list[Problem], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open('w', encoding='utf-8') as file:
+        for problem in problems:
+            file.write(json.dumps(asdict(problem)) + '\n')
