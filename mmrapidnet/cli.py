@@ -19,7 +19,8 @@ SHAPES_ROOT = 'data/shapes'
 def main_guard(main: Callable[[], None]) -> None:
     """Run a command line, with one line instead of a traceback for a mistake.
 
-    A `UserError` ends the process with status 1, an interruption with 130.
+    A `UserError` ends the process with status 1, an interruption with 130.  Of several
+    processes each one says which it is.
 
     Args:
         main: The command, without arguments.
@@ -27,11 +28,23 @@ def main_guard(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {_which_rank()}{error}', file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         sys.exit(INTERRUPTED)
+    except Exception as error:
+        if _which_rank():
+            name = type(error).__name__
+            print(f'error: {_which_rank()}{name}: {error}', file=sys.stderr)
+        raise
+
+
+def _which_rank() -> str:
+    """Which of several processes this is; they know from torchrun or mmengine."""
+    if os.environ.get('WORLD_SIZE', '1') == '1':
+        return ''
+    return f'rank {os.environ["RANK"]}: '
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +80,13 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         default='none',
         help='job launcher',
     )
+    parser.add_argument(
+        '--timeout',
+        type=int,
+        metavar='SECONDS',
+        help='how long processes wait for each other before the job ends (default: '
+        "the config's env_cfg.dist_cfg.timeout, or 1800)",
+    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
@@ -86,6 +106,7 @@ def load_run_config(args: argparse.Namespace, configs: Path) -> Config:
     """
     from mmrapidnet import compat
     from mmrapidnet.engine.config import load_config
+    from mmrapidnet.engine.processes import set_timeout
     from mmrapidnet.engine.shapes import adaptor_to_shapes
 
     if args.shapes and args.data_root:
@@ -104,4 +125,5 @@ def load_run_config(args: argparse.Namespace, configs: Path) -> Config:
         adapt=adaptor_to_shapes(args.shapes, configs),
     )
     cfg.launcher = args.launcher
+    set_timeout(cfg, args.timeout)
     return cfg

@@ -1,14 +1,21 @@
 #!/usr/bin/env bash
 # Train on several processes: tools/dist_train.sh CONFIG PROCESSES [options of tools/train.py]
-# On several machines set NNODES, NODE_RANK, MASTER_ADDR and PORT on each.
+# On several machines set NNODES, NODE_RANK, MASTER_ADDR and PORT on each; on one, the
+# port is a free one unless PORT says which.
 set -euo pipefail
 if [ $# -lt 2 ]; then
     echo "usage: $0 CONFIG PROCESSES [options of tools/train.py]" >&2
     exit 2
 fi
 config=$1 processes=$2
-exec "${PYTHON:-python}" -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" \
+if [ "${NNODES:-1}${PORT:-}" = 1 ]; then
+    meeting=(--standalone)
+else
+    meeting=(
+        --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}"
+        --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}"
+    )
+fi
+exec "${PYTHON:-python}" -m torch.distributed.run "${meeting[@]}" \
     --nproc_per_node="$processes" \
     "$(dirname "$0")/train.py" "$config" --launcher pytorch "${@:3}"

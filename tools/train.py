@@ -34,6 +34,15 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='scale the learning rate with the images a step',
     )
+    parser.add_argument(
+        '--accumulate',
+        nargs='?',
+        type=int,
+        const='recipe',
+        metavar='N',
+        help='give each step the images of N batches, one batch at a time; without N '
+        "as many as the recipe's images a step take on these processes",
+    )
     return parser.parse_args()
 
 
@@ -46,6 +55,8 @@ def main() -> None:
         options.enable_amp(cfg)
     if args.fast:
         options.enable_fast_step(cfg)
+    if args.accumulate is not None:
+        options.accumulate(cfg, args.accumulate)
     if args.auto_scale_lr:
         options.enable_auto_scale_lr(cfg)
     if args.resume:

@@ -12,11 +12,12 @@ Condition:
 What it does:
     The launchers select no device and use ``gloo`` in place of ``nccl``; the
     model is wrapped without ``device_ids``, its SyncBN layers reverted to BN
-    (as mmengine itself does where there is one process).
+    (as mmengine itself does where there is one process), which the log says.
 """
 
 import contextlib
 import functools
+import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -64,6 +65,7 @@ def _without_device_ids(wrap: Callable) -> Callable:
     def wrap_on_cpu(
         self: Any, model_wrapper_cfg: dict | None, model: nn.Module
     ) -> nn.Module:
+        from mmengine.logging import print_log
         from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 
         if is_model_wrapper(model) or not self.distributed:
@@ -72,9 +74,20 @@ def _without_device_ids(wrap: Callable) -> Callable:
         os.environ.setdefault('LOCAL_RANK', '0')
         wrapper = dict(model_wrapper_cfg or _default_wrapper(self.cfg))
         wrapper.setdefault('device_ids', None)
+        if self.cfg.get('sync_bn') or _synchronises(model):
+            print_log(
+                'there is no SyncBN on CPUs: it becomes BN, so each process normalises '
+                'over its own images',
+                logger='current',
+                level=logging.WARNING,
+            )
         return wrap(self, wrapper, revert_sync_batchnorm(model))
 
     return wrap_on_cpu
+
+
+def _synchronises(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
 
 
 def _default_wrapper(cfg: Any) -> dict:

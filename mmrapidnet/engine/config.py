@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hooks import Hook
 
 from mmrapidnet.errors import UserError
 
@@ -97,6 +98,21 @@ def move_data_root(cfg: Config, new_root: str) -> None:
         )
     for key, value in cfg.to_dict().items():
         cfg[key] = _replace_roots(value, old_roots, new_root.rstrip('/'))
+
+
+def add_hook(cfg: Config, hook: type[Hook], **arguments: Any) -> None:
+    """Add a hook of ours to those of a config.
+
+    Args:
+        cfg: The config, changed in place.
+        hook: The class of the hook, registered by its module.
+        arguments: Its arguments.
+    """
+    imports = cfg.get('custom_imports') or dict(imports=[])
+    names = [*imports['imports'], hook.__module__]
+    cfg.custom_imports = {**imports, 'imports': names}
+    added = dict(type=hook.__name__, **arguments)
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), added]
 
 
 def iter_datasets(node: Any) -> Iterator[dict[str, Any]]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
+from typing import Literal
 
 import torch
 from mmengine.config import Config
 from mmengine.utils import digit_version
 
-from mmrapidnet.engine import channels_last
-from mmrapidnet.engine.config import iter_datasets
+from mmrapidnet.engine import accumulation, channels_last
+from mmrapidnet.engine.config import add_hook, iter_datasets
+from mmrapidnet.engine.processes import number_of_processes
 from mmrapidnet.errors import UserError
 
 # Optimizers that torch has in one pass, on a CPU since 2.4.
@@ -45,11 +47,7 @@ def enable_fast_step(cfg: Config) -> None:
         cfg: The config, changed in place.
     """
     fuse_optimizer(cfg)
-    imports = cfg.get('custom_imports') or dict(imports=[])
-    names = [*imports['imports'], channels_last.__name__]
-    cfg.custom_imports = {**imports, 'imports': names}
-    hook = dict(type=channels_last.ChannelsLastHook.__name__)
-    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+    add_hook(cfg, channels_last.ChannelsLastHook)
 
 
 def fuse_optimizer(cfg: Config) -> None:
@@ -80,6 +78,54 @@ def enable_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
+def accumulate(cfg: Config, parts: int | Literal['recipe']) -> None:
+    """Give each step the images of several batches, whose gradients are added up.
+
+    An iteration then is a step of so many times the images, as on so many times the
+    devices; rates, schedules and intervals stay what they are.
+
+    Args:
+        cfg: The config, changed in place.
+        parts: Batches a step; 'recipe' for as many as make the images a step those that
+            the config's learning rate was set for.
+
+    Raises:
+        UserError: If it is not positive, or the config does not say for which batch its
+            rate was set or that is not a multiple of what the processes take.
+    """
+    loader = cfg.get('train_dataloader') or {}
+    if 'batch_size' not in loader:
+        raise UserError('--accumulate needs train_dataloader.batch_size in the config')
+    if parts == 'recipe':
+        parts = _parts_of_recipe(cfg)
+    if parts < 1:
+        raise UserError(f'--accumulate {parts}: it must be a number of batches above 0')
+    add_hook(
+        cfg, accumulation.GradientAccumulationHook, batch_size=loader['batch_size']
+    )
+    loader['batch_size'] *= parts
+
+
+def _parts_of_recipe(cfg: Config) -> int:
+    base = cfg.get('auto_scale_lr', {}).get('base_batch_size')
+    if base is None:
+        raise UserError(
+            '--accumulate without a number needs auto_scale_lr=dict(base_batch_size='
+            '...) in the config: the number of images a step its learning rate was set '
+            'for'
+        )
+    processes = number_of_processes(cfg)
+    batch = cfg.train_dataloader.batch_size
+    parts, rest = divmod(base, processes * batch)
+    if rest:
+        raise UserError(
+            f'--accumulate: {base} images a step (auto_scale_lr.base_batch_size) are '
+            f'not a multiple of {processes} processes x {batch} images; choose another '
+            'train_dataloader.batch_size, or give --accumulate N and --auto-scale-lr'
+        )
+    return parts
+
+
 def start_backbone_from(cfg: Config, checkpoint: str) -> None:
     """Start the backbone from the weights in a file.
 
@@ -101,6 +147,8 @@ def save_predictions(cfg: Config, out: str) -> None:
         UserError: If the pickle file is not called ``.pkl``.
     """
     if cfg.default_scope == 'mmseg':
+        # Of several processes only the first would make it, too late for the others.
+        Path(out).mkdir(parents=True, exist_ok=True)
         cfg.test_evaluator.update(output_dir=out, keep_results=True)
         return
     if not out.endswith(('.pkl', '.pickle')):

@@ -15,6 +15,7 @@ from mmrapidnet.deploy import fuse
 from mmrapidnet.deploy.formats import format_of
 from mmrapidnet.engine.dataset_check import check_datasets
 from mmrapidnet.engine.libraries import require_library
+from mmrapidnet.engine.processes import naming_lost_ranks
 from mmrapidnet.engine.report import report_metrics
 from mmrapidnet.engine.train import build_runner
 from mmrapidnet.errors import UserError
@@ -34,17 +35,17 @@ def test(cfg: Config, checkpoint: str, fused: bool = False) -> dict[str, float]:
 
     Raises:
         UserError: If a data set is missing, or the checkpoint or file is missing,
-            damaged or of another model, or an exported file is to be fused.
+            damaged or of another model, an exported file is to be fused, or another
+            process of the job is lost.
     """
     require_library(cfg)
     check_datasets(cfg, ['test_dataloader'])
     _leave_out_averaging(cfg)
-    if format_of(Path(checkpoint)):
-        runner = _prepare_exported(cfg, checkpoint, fused)
-    else:
-        runner = _prepare(cfg, checkpoint, fused)
+    prepare = _prepare_exported if format_of(Path(checkpoint)) else _prepare
+    with naming_lost_ranks():
+        runner = prepare(cfg, checkpoint, fused)
+        metrics = runner.test()
 
-    metrics = runner.test()
     seconds = runner.message_hub.get_scalar('test/time').mean()
     report_metrics(
         metrics,

@@ -12,10 +12,13 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmrapidnet.checkpoints.fused import refuse_fused
 from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
+from mmrapidnet.engine.config import add_hook
 from mmrapidnet.engine.dataset_check import check_datasets
 from mmrapidnet.engine.invalid_loss import InvalidLossHook
 from mmrapidnet.engine.libraries import require_library
+from mmrapidnet.engine.processes import naming_lost_ranks
 from mmrapidnet.engine.report import report_metrics
+from mmrapidnet.engine.same_buffers import SameBuffersHook
 from mmrapidnet.errors import UserError
 
 
@@ -29,8 +32,9 @@ def train(cfg: Config) -> dict[str, float]:
         The metrics of the last validation; empty if there was none.
 
     Raises:
-        UserError: If the config has no recipe, a data set, checkpoint or teacher is
-            missing or damaged, an image cannot be read, or the loss becomes NaN.
+        UserError: If the config has no recipe or accumulates gradients over iterations,
+            a data set, checkpoint or teacher is missing or damaged, an image cannot be
+            read, the loss becomes NaN, or another process of the job is lost.
     """
     require_library(cfg)
     if cfg.get('train_cfg') is None:
@@ -38,15 +42,19 @@ def train(cfg: Config) -> dict[str, float]:
             f'{cfg.filename} has no training recipe (train_cfg): it is for testing '
             'weights, with tools/test.py CONFIG CHECKPOINT'
         )
+    if cfg.get('optim_wrapper', {}).get('accumulative_counts', 1) != 1:
+        raise UserError(
+            'optim_wrapper.accumulative_counts='
+            f'{cfg.optim_wrapper.accumulative_counts}: schedules, intervals and '
+            'auto_scale_lr do not count it; leave it out and give --accumulate N'
+        )
     check_datasets(cfg, ['train_dataloader', 'val_dataloader'])
     if cfg.model.get('head', {}).get('distillation', 'none') != 'none':
         _check_teacher(cfg)
-    start = read_start(cfg)
-    runner = build_runner(cfg)
-    runner.register_hook(InvalidLossHook())
-    if cfg.get('resume') and start:
-        check_fits(runner.model, *start)
-    runner.train()
+    if cfg.get('launcher', 'none') != 'none':
+        add_hook(cfg, SameBuffersHook)
+    with naming_lost_ranks():
+        runner = _run(cfg)
 
     metrics = {
         name.removeprefix('val/'): history.current()
@@ -57,6 +65,16 @@ def train(cfg: Config) -> dict[str, float]:
         metrics, cfg.work_dir, 'last validation', config=cfg.filename, iter=runner.iter
     )
     return metrics
+
+
+def _run(cfg: Config) -> Runner:
+    start = read_start(cfg)
+    runner = build_runner(cfg)
+    runner.register_hook(InvalidLossHook())
+    if cfg.get('resume') and start:
+        check_fits(runner.model, *start)
+    runner.train()
+    return runner
 
 
 def _check_teacher(cfg: Config) -> None:

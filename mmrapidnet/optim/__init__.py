@@ -4,12 +4,10 @@ Register them in a config with
 ``custom_imports = dict(imports=['mmrapidnet', 'mmrapidnet.optim'])``.
 """
 
-from mmrapidnet.optim.accumulation import AccumulationOptimWrapperConstructor
 from mmrapidnet.optim.adaptive_clipping import AdaptiveGradientClippingHook
 from mmrapidnet.optim.warmup_cosine import WarmupCosineLR
 
 __all__ = [
-    'AccumulationOptimWrapperConstructor',
     'AdaptiveGradientClippingHook',
     'WarmupCosineLR',
 ]

@@ -28,6 +28,7 @@ from mmrapidnet.checkpoints.convert import convert_checkpoint
 from mmrapidnet.compat.checkpoint import load as load_file
 from mmrapidnet.engine.config import load_config
 from mmrapidnet.engine.dataset_check import check_datasets
+from mmrapidnet.engine.options import accumulate
 from mmrapidnet.engine.train import train
 from mmrapidnet.errors import UserError
 
@@ -92,19 +93,19 @@ def test_recipe(name):
 
 @pytest.mark.parametrize('name', FIRST)
 @pytest.mark.parametrize(
-    ('batch', 'processes', 'accumulation'),
+    ('batch', 'processes', 'parts'),
     [(128, 8, 1), (256, 2, 1), (64, 1, 4), (32, 4, 16)],
 )
-def test_rate_follows_the_images_of_a_step(
-    name, batch, processes, accumulation, tmp_path
-):
+def test_rate_follows_the_images_of_a_step(name, batch, processes, parts, tmp_path):
     cfg = load(name)
+    cfg.train_dataloader.batch_size = batch
+    accumulate(cfg, parts)
     runner = Runner(
         model=torch.nn.Linear(2, 2),
         work_dir=str(tmp_path),
-        train_dataloader=dict(batch_size=batch, dataset=[]),
+        train_dataloader=cfg.train_dataloader,
         train_cfg=cfg.train_cfg,
-        optim_wrapper={**cfg.optim_wrapper, 'accumulative_counts': accumulation},
+        optim_wrapper=cfg.optim_wrapper,
         auto_scale_lr=cfg.auto_scale_lr,
         experiment_name=tmp_path.name,
     )
@@ -112,7 +113,7 @@ def test_rate_follows_the_images_of_a_step(
     wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     runner.scale_lr(wrapper, runner.auto_scale_lr)
     # The published code: 2e-3 / 1024 an image, for RepViT 1e-3 / 512.
-    images = batch * processes * accumulation
+    images = batch * processes * parts
     (rate,) = {group['lr'] for group in wrapper.optimizer.param_groups}
     assert rate == pytest.approx(1e-3 * images / 512)
 

@@ -75,9 +75,7 @@ def test_inference(watched, tmp_path):
 def test_training_that_grows(watched, tmp_path):
     calls, curve = watched
     curve.main[2] = 2 * MIB
-    with pytest.raises(
-        UserError, match=r'training, 2 minutes: memory grows: .*\+1.0'
-    ):
+    with pytest.raises(UserError, match=r'training, 2 minutes: memory grows: .*\+1.0'):
         jobs.watch_training(REPO, 'a.py', tmp_path, 2, ('--data-root', 'there'))
     command, seconds = calls[0]
     assert seconds == 120

@@ -6,11 +6,10 @@ train_cfg = dict(by_epoch=True, max_epochs=300, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 
-# The rate is for 1024 images a step and is scaled to the actual number: batch of a
-# process x processes x accumulative_counts.
+# The rate is for 1024 images a step and is scaled to the actual number: batch size x
+# processes.
 optim_wrapper = dict(
     type='AmpOptimWrapper',
-    constructor='AccumulationOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
     # No decay of biases and of whatever else is one-dimensional.  Layer scale, shaped
     # (C, 1, 1), decays.
@@ -24,8 +23,7 @@ param_scheduler = dict(
     type='WarmupCosineLR', warmup=20, warmup_lr=1e-6, eta_min=1e-5, by_epoch=True
 )
 
-# Decay 0.99996, running statistics included.  It counts iterations: to accumulate over
-# k of them, give `interval=k`, too.
+# Decay 0.99996, running statistics included.
 ema = dict(type='EMAHook', momentum=4e-5, update_buffers=True)
 custom_hooks = [ema]
 
