@@ -34,6 +34,12 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='scale the learning rate with the images a step',
     )
+    parser.add_argument(
+        '--check-data',
+        action='store_true',
+        help='read every image and label map once before training, as '
+        'tools/check_dataset.py does',
+    )
     return parser.parse_args()
 
 
@@ -50,7 +56,7 @@ def main() -> None:
         options.enable_auto_scale_lr(cfg)
     if args.resume:
         options.resume_from(cfg, args.resume)
-    train.train(cfg)
+    train.train(cfg, args.check_data)
 
 
 if __name__ == '__main__':

@@ -19,11 +19,13 @@ from mmrapidnet.engine.report import report_metrics
 from mmrapidnet.errors import UserError
 
 
-def train(cfg: Config) -> dict[str, float]:
+def train(cfg: Config, check_data: bool = False) -> dict[str, float]:
     """Train as the config says and report the metrics of the last validation.
 
     Args:
         cfg: The config of a run.
+        check_data: Whether to read every image of the data sets once before.
+            Defaults to False.
 
     Returns:
         The metrics of the last validation; empty if there was none.
@@ -38,7 +40,7 @@ def train(cfg: Config) -> dict[str, float]:
             f'{cfg.filename} has no training recipe (train_cfg): it is for testing '
             'weights, with tools/test.py CONFIG CHECKPOINT'
         )
-    check_datasets(cfg, ['train_dataloader', 'val_dataloader'])
+    check_datasets(cfg, ['train_dataloader', 'val_dataloader'], thorough=check_data)
     if cfg.model.get('head', {}).get('distillation', 'none') != 'none':
         _check_teacher(cfg)
     start = read_start(cfg)
