@@ -2,13 +2,19 @@
 
 import io
 import json
+import tempfile
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
+import tiny_models
+from mmengine.config import Config
 from PIL import Image
 
 from mmrapidnet.data import CLASSES
+from mmrapidnet.engine.config import load_config, move_data_root
 
 HEIGHT, WIDTH = 64, 96
 SQUARE = [10, 10, 30, 10, 30, 30, 10, 30]
@@ -56,8 +62,8 @@ FILES = {
     'sixteen_bits': (sixteen_bits(picture()), (HEIGHT, WIDTH)),
     'exif': (turned(), (WIDTH, HEIGHT)),
     'one_wide': (encode(picture(HEIGHT, 1)), (HEIGHT, 1)),
-    'wide': (encode(picture(HEIGHT, 12_000)), (HEIGHT, 12_000)),
-    'thin': (encode(picture(8, 12_000)), (8, 12_000)),
+    'wide': (encode(picture(200, 12_000)), (200, 12_000)),
+    'thin': (encode(picture(HEIGHT, 12_000)), (HEIGHT, 12_000)),
 }
 # Name: the kind of problem the file is, and whether it stops a run.
 FILE_KINDS = {
@@ -73,6 +79,20 @@ FILE_KINDS = {
     'wide': ('image over 10,000 pixels wide or high', False),
     'thin': ('image too thin to resize', True),
 }
+
+
+def load(kind: str, root: Path) -> Config:
+    """The config of a small 'detector' or 'segmenter' with its data in a folder."""
+    cfg = deepcopy(_config(kind))
+    move_data_root(cfg, str(root))
+    return cfg
+
+
+@cache
+def _config(kind: str) -> Config:
+    # Reading it takes longer than most tests.
+    with tempfile.TemporaryDirectory() as folder:
+        return load_config(str(tiny_models.write_config(kind, Path(folder))))
 
 
 class CocoSplit:

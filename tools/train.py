@@ -43,6 +43,12 @@ def parse_args() -> argparse.Namespace:
         help='give each step the images of N batches, one batch at a time; without N '
         "as many as the recipe's images a step take on these processes",
     )
+    parser.add_argument(
+        '--check-data',
+        action='store_true',
+        help='read every image and label map once before training, as '
+        'tools/check_dataset.py does',
+    )
     return parser.parse_args()
 
 
@@ -61,7 +67,7 @@ def main() -> None:
         options.enable_auto_scale_lr(cfg)
     if args.resume:
         options.resume_from(cfg, args.resume)
-    train.train(cfg)
+    train.train(cfg, args.check_data)
 
 
 if __name__ == '__main__':

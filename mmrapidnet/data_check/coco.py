@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmrapidnet.data_check.coco_records import drop_damaged, read_coco
-from mmrapidnet.data_check.images import vanishes
+from mmrapidnet.data_check.images import too_thin
 from mmrapidnet.data_check.masks import are_sane, find_fault
 from mmrapidnet.data_check.problem import Problem
 from mmrapidnet.data_check.sample import Sample
@@ -183,8 +183,10 @@ class _Records:
         scale, min_size = self.source.smallest_scale, self.source.min_size
         for image in self.content['images']:
             size = image['height'], image['width']
-            if vanishes(*size, scale) and min(size) >= min_size:
-                detail = f'{size[1]}x{size[0]} resized to {scale} has no pixels'
+            if too_thin(*size, scale) and min(size) >= min_size:
+                detail = (
+                    f'{size[1]}x{size[0]} resized to {scale}: under two pixels a side'
+                )
                 where = f'image {image["id"]} ({image["file_name"]})'
                 yield Problem('image too thin to resize', self.path, detail, where)
 

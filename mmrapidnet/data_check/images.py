@@ -53,8 +53,10 @@ def check_image(
     ]
 
 
-def vanishes(height: int, width: int, scale: tuple[float, float] | None) -> bool:
-    """Whether resizing with the ratio kept leaves no pixel of the shorter side.
+def too_thin(height: int, width: int, scale: tuple[float, float] | None) -> bool:
+    """Whether resizing with the ratio kept leaves under two pixels of a side.
+
+    mmcv cannot resize to none, and what it flips of one the libraries cannot pack.
 
     Args:
         height: Pixels.
@@ -66,14 +68,14 @@ def vanishes(height: int, width: int, scale: tuple[float, float] | None) -> bool
         Whether it does.
 
     Examples:
-        >>> vanishes(8, 12_000, (192, 192)), vanishes(64, 12_000, (192, 192))
+        >>> too_thin(64, 12_000, (192, 192)), too_thin(200, 12_000, (192, 192))
         (True, False)
     """
     if scale is None:
         return False
     short, long = sorted((height, width))
     factor = min(max(scale) / long, min(scale) / short)
-    return int(short * factor + 0.5) == 0
+    return int(short * factor + 0.5) < 2
 
 
 def _wrong_size(
@@ -85,8 +87,8 @@ def _wrong_size(
         declared = f'{sample.size[1]}x{sample.size[0]}'
         detail = f'it is read as {read}, but the annotations say {declared}'
         yield Problem(kind, sample.image, detail, sample.record)
-    if vanishes(*size, source.smallest_scale) and min(size) >= source.min_size:
-        detail = f'{read} resized to {source.smallest_scale} has no pixels'
+    if too_thin(*size, source.smallest_scale) and min(size) >= source.min_size:
+        detail = f'{read} resized to {source.smallest_scale}: under two pixels a side'
         yield Problem('image too thin to resize', sample.image, detail, sample.record)
 
 
@@ -129,7 +131,7 @@ def _read_header(content: bytes) -> Image.Image | None:
 
 def _why(content: bytes, header: Image.Image | None, error: Exception) -> str:
     if header is None:
-        return 'it is not an image'
+        return 'it is no image, or ends in its header'
     try:
         header.load()
     except (OSError, SyntaxError, ValueError) as reason:

@@ -53,7 +53,11 @@ def check_label_map(
     except Exception as error:
         yield wrong('cannot be decoded', f'{type(error).__name__}: {error}')
         return
-    if labels.ndim != 2:
+    if labels.ndim < 2:
+        # mmseg takes a dimension of one away, and cannot resize what is left.
+        yield wrong('one pixel wide or high', 'mmsegmentation cannot read it')
+        return
+    if labels.ndim > 2:
         detail = f'{labels.shape[-1]} channels instead of one number a pixel'
         yield wrong('of several channels', detail)
         return
@@ -99,7 +103,8 @@ def read_labels(path: str, backend: str) -> np.ndarray:
         backend: mmcv's decoder.
 
     Returns:
-        (H, W) of integers, or (H, W, C) if it is a picture instead.
+        (H, W) of integers, as mmsegmentation has it: without a dimension of one,
+        and (H, W, C) if it is a picture instead.
 
     Raises:
         ValueError: If it cannot be decoded.
@@ -107,4 +112,4 @@ def read_labels(path: str, backend: str) -> np.ndarray:
     labels = mmcv.imfrombytes(Path(path).read_bytes(), 'unchanged', backend=backend)
     if labels is None:
         raise ValueError('it is not an image')
-    return labels.squeeze() if labels.ndim > 2 else labels
+    return labels.squeeze()

@@ -9,7 +9,7 @@ from collections import defaultdict
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mmrapidnet.data_check.find import find_in_records, sources_of
+from mmrapidnet.data_check.find import find_in_records, find_problems, sources_of
 from mmrapidnet.data_check.layout import check_layout, hint_of
 from mmrapidnet.data_check.problem import Problem
 from mmrapidnet.errors import UserError
@@ -17,16 +17,17 @@ from mmrapidnet.errors import UserError
 _ALL = 'python tools/check_dataset.py with the same config tells all'
 
 
-def check_datasets(cfg: Config, dataloaders: list[str]) -> None:
+def check_datasets(cfg: Config, dataloaders: list[str], thorough: bool = False) -> None:
     """Raise unless every data set of some dataloaders can be trained and tested on.
 
     That is as far as can be told in seconds, from the annotations and the names and
-    sizes of files; `mmrapidnet.data_check.find.find_problems` reads the images.  What
-    training leaves out or takes in its stride is logged.
+    sizes of files, unless every image is to be read.  What training leaves out or
+    takes in its stride is logged.
 
     Args:
         cfg: The config of a run.
         dataloaders: Names of the dataloaders that will be used.
+        thorough: Whether to read every image and label map.  Defaults to False.
 
     Raises:
         UserError: In one line, what is missing or damaged, and in which record.
@@ -36,6 +37,8 @@ def check_datasets(cfg: Config, dataloaders: list[str]) -> None:
         # COCO's own file is half a gigabyte: it is enough that one process reads it.
         if _is_first_process():
             _raise_or_log(find_in_records(source)[0])
+    if thorough and _is_first_process():
+        _raise_or_log(find_problems(cfg, dataloaders))
 
 
 def _raise_or_log(problems: list[Problem]) -> None:

@@ -22,11 +22,13 @@ from mmrapidnet.engine.same_buffers import SameBuffersHook
 from mmrapidnet.errors import UserError
 
 
-def train(cfg: Config) -> dict[str, float]:
+def train(cfg: Config, check_data: bool = False) -> dict[str, float]:
     """Train as the config says and report the metrics of the last validation.
 
     Args:
         cfg: The config of a run.
+        check_data: Whether to read every image of the data sets once before.
+            Defaults to False.
 
     Returns:
         The metrics of the last validation; empty if there was none.
@@ -48,7 +50,7 @@ def train(cfg: Config) -> dict[str, float]:
             f'{cfg.optim_wrapper.accumulative_counts}: schedules, intervals and '
             'auto_scale_lr do not count it; leave it out and give --accumulate N'
         )
-    check_datasets(cfg, ['train_dataloader', 'val_dataloader'])
+    check_datasets(cfg, ['train_dataloader', 'val_dataloader'], thorough=check_data)
     if cfg.model.get('head', {}).get('distillation', 'none') != 'none':
         _check_teacher(cfg)
     if cfg.get('launcher', 'none') != 'none':

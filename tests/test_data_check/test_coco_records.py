@@ -6,13 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-import tiny_models
-from bad_data import HEIGHT, SQUARE, WIDTH, CocoSplit
+from bad_data import HEIGHT, SQUARE, WIDTH, CocoSplit, load
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmrapidnet.data_check.find import find_problems, sources_of
-from mmrapidnet.engine.config import load_config
 from mmrapidnet.engine.dataset_check import check_datasets
 from mmrapidnet.errors import UserError
 
@@ -112,11 +110,6 @@ def root(tmp_path):
     return tmp_path
 
 
-def load(root):
-    path = tiny_models.write_config('detector', root)
-    return load_config(str(path), data_root=str(root))
-
-
 def plant(root, *names, split='train'):
     """Write a split of one image for each defect; returns its annotation file."""
     coco = CocoSplit(root, split)
@@ -141,7 +134,7 @@ def test_all_are_found_in_one_pass(root):
     path = plant(root, *DEFECTS)
     found = {
         (problem.record, problem.kind, problem.stops)
-        for problem in find_problems(load(root), ['train_dataloader'])
+        for problem in find_problems(load('detector', root), ['train_dataloader'])
     }
     expected = set()
     for number, (name, defect) in enumerate(DEFECTS.items()):
@@ -160,7 +153,7 @@ def test_all_are_found_in_one_pass(root):
 def test_a_run_stops_before_training(name, root):
     path = plant(root, name)
     with pytest.raises(UserError) as error:
-        check_datasets(load(root), ['train_dataloader', 'val_dataloader'])
+        check_datasets(load('detector', root), ['train_dataloader', 'val_dataloader'])
     record = rf'(annotation 102 of {name}\.jpg|annotations\[1\])'
     assert re.match(rf'{path}: {record}: {DEFECTS[name].kind}: .', str(error.value))
     assert '\n' not in str(error.value)
@@ -174,16 +167,18 @@ def test_ids_that_repeat(name, root):
     REPETITIONS[name].plant(split.content)
     path = split.write()
     with pytest.raises(UserError, match=REPETITIONS[name].message) as error:
-        check_datasets(load(root), ['train_dataloader'])
+        check_datasets(load('detector', root), ['train_dataloader'])
     assert str(error.value).startswith(f'{path}: ')
-    kinds = {p.kind for p in find_problems(load(root), ['train_dataloader'])}
+    kinds = {
+        p.kind for p in find_problems(load('detector', root), ['train_dataloader'])
+    }
     assert REPETITIONS[name].kind in kinds
 
 
-def test_what_mmdet_handles(root, caplog):
-    """Left out or ignored in training, with a line in the log for each kind."""
+def test_what_mmdet_handles(root):
+    """Left out or ignored in training."""
     plant(root, *HANDLED)
-    cfg = load(root)
+    cfg = load('detector', root)
     check_datasets(cfg, ['train_dataloader'])
     dataset, names = dataset_of(cfg)
     assert names == HANDLED
@@ -223,7 +218,7 @@ def test_what_pycocotools_makes_of_it(root):
         'zero_box.jpg': 0.5,
         'outside.jpg': 0.5,
     }
-    found = find_problems(load(root), ['val_dataloader'])
+    found = find_problems(load('detector', root), ['val_dataloader'])
     met = {p.kind: p.detail.endswith('which no prediction can match') for p in found}
     assert met['box without an extent']
     assert met['box outside of its image']
@@ -242,10 +237,10 @@ def test_polygons_that_evaluation_cannot_read(mask, stops, root):
         with pytest.raises((TypeError, IndexError)):
             coco.annToRLE(coco.anns[101])
         with pytest.raises(UserError, match='annotation 101 of a.jpg: polygon of fewe'):
-            check_datasets(load(root), ['val_dataloader'])
+            check_datasets(load('detector', root), ['val_dataloader'])
     else:
         coco.annToRLE(coco.anns[101])
-        check_datasets(load(root), ['val_dataloader'])
+        check_datasets(load('detector', root), ['val_dataloader'])
 
 
 def test_evaluation_needs_to_know_crowds(root):
@@ -253,7 +248,7 @@ def test_evaluation_needs_to_know_crowds(root):
     split.annotation(split.image('a'), iscrowd=None)
     split.write()
     with pytest.raises(UserError, match=r'annotations\[0\]: damaged.* has no iscrowd'):
-        check_datasets(load(root), ['val_dataloader'])
+        check_datasets(load('detector', root), ['val_dataloader'])
 
 
 def test_a_file_of_two_images_goes_on(root):
@@ -261,12 +256,12 @@ def test_a_file_of_two_images_goes_on(root):
     for _ in range(2):
         split.annotation(split.image('a'))
     split.write()
-    (problem,) = find_problems(load(root), ['train_dataloader'])
+    (problem,) = find_problems(load('detector', root), ['train_dataloader'])
     assert (problem.kind, problem.stops) == ('repeated file name', False)
-    assert dataset_of(load(root))[1] == ['a', 'a']
+    assert dataset_of(load('detector', root))[1] == ['a', 'a']
 
 
 def test_what_is_used_twice_is_read_once(root):
     plant(root, 'crowd')
     names = ['train_dataloader', 'val_dataloader', 'test_dataloader']
-    assert len(list(sources_of(load(root), names))) == 2
+    assert len(list(sources_of(load('detector', root), names))) == 2
