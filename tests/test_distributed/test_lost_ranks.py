@@ -1,16 +1,13 @@
 """A job that loses a process ends, with a line that says which."""
 
-import datetime
-import multiprocessing
-import os
 import signal
-import socket
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import REPO, run_command
+from forked import fork_ranks
 from losing import WAYS, lose
 from mmengine.config import Config
 from tiny_models import write_config
@@ -21,40 +18,22 @@ from mmrapidnet.engine.processes import TIMEOUT, naming_lost_ranks, set_timeout
 from mmrapidnet.errors import UserError
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(('localhost', 0))
-        return str(probe.getsockname()[1])
-
-
-def take_part(rank: int, port: str, way: str, stderr: Path) -> None:
-    """One of three processes; the second is lost on the way."""
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE='3', MASTER_ADDR='localhost', MASTER_PORT=port
-    )
-    sys.stderr = stderr.open('w', buffering=1)
-    distributed.init_process_group('gloo', timeout=datetime.timedelta(seconds=4))
-
-    def job():
-        with naming_lost_ranks():
-            for number in range(2):
-                if rank == 1 and number == 1:
-                    lose(way)
-                distributed.all_reduce(torch.ones(1))
-
-    main_guard(job)
-
-
 @pytest.mark.parametrize('way', WAYS)
 def test_the_others_name_it(way, tmp_path):
     """Without torchrun, which would end them before they can say anything."""
-    fork, port = multiprocessing.get_context('fork'), free_port()
-    ranks = [
-        fork.Process(target=take_part, args=(rank, port, way, tmp_path / str(rank)))
-        for rank in range(3)
-    ]
-    for process in ranks:
-        process.start()
+
+    def take_part(rank: int) -> None:
+        sys.stderr = (tmp_path / str(rank)).open('w', buffering=1)
+        main_guard(lambda: exchange(rank))
+
+    def exchange(rank: int) -> None:
+        with naming_lost_ranks():
+            distributed.all_reduce(torch.ones(1))
+            if rank == 1:
+                lose(way)
+            distributed.all_reduce(torch.ones(1))
+
+    ranks = fork_ranks(3, take_part, timeout=4)
     for survivor in (ranks[0], ranks[2]):
         survivor.join(60)
         assert survivor.exitcode == 1
