@@ -27,11 +27,16 @@ def main_guard(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {_in_one_line(str(error))}', file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def _in_one_line(message: str) -> str:
+    """Escape what a name in the message may bring: line ends, control characters."""
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
