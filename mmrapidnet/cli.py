@@ -28,23 +28,28 @@ def main_guard(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        print(f'error: {_which_rank()}{error}', file=sys.stderr)
+        print(f'error: {_which_rank()}{_in_one_line(str(error))}', file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:
         if _which_rank():
-            name = type(error).__name__
-            print(f'error: {_which_rank()}{name}: {error}', file=sys.stderr)
+            line = _in_one_line(f'{type(error).__name__}: {error}')
+            print(f'error: {_which_rank()}{line}', file=sys.stderr)
         raise
 
 
 def _which_rank() -> str:
     """Which of several processes this is; they know from torchrun or mmengine."""
-    if os.environ.get('WORLD_SIZE', '1') == '1':
+    if os.environ.get('WORLD_SIZE', '1') == '1' or 'RANK' not in os.environ:
         return ''
     return f'rank {os.environ["RANK"]}: '
+
+
+def _in_one_line(message: str) -> str:
+    """Escape what a name in the message may bring: line ends, control characters."""
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

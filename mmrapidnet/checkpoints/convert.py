@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 import mmrapidnet
+from mmrapidnet.checkpoints.labels import get_meta, get_old_labels
 from mmrapidnet.checkpoints.matching import check_model, match
 from mmrapidnet.checkpoints.pretrained import shorten
 from mmrapidnet.checkpoints.published import AUTHORS, METHODS, TIMM_REPVIT
@@ -19,7 +20,7 @@ from mmrapidnet.checkpoints.writing import (
     sha256_of,
     write_checkpoint,
 )
-from mmrapidnet.errors import UserError
+from mmrapidnet.errors import UserError, plain
 
 RECORD = 'mmrapidnet_conversion'
 _OURS = re.compile(r'(backbone\.)?stem\.\d\.(conv|norm)\.')
@@ -103,7 +104,7 @@ def convert_checkpoint(
     configs = configs or Path(mmrapidnet.__file__).with_name('.mim') / 'configs'
     model, names = match(kind, weights, model, str(src), configs)
 
-    labels = _keep_labels(content)
+    labels = get_old_labels(content, str(src))
     conversion = Conversion(
         source=src.name,
         sha256=sha256_of(src),
@@ -124,10 +125,10 @@ def convert_checkpoint(
 
 
 def _refuse_converted(content: dict[str, Any], src: Path) -> None:
-    record = _meta(content).get(RECORD)
+    record = get_meta(content).get(RECORD)
     if isinstance(record, dict):
         raise UserError(
-            f'{src} was converted before, from {record.get("source")}: it is in '
+            f'{src} was converted before, from {plain(record.get("source"))}: it is in '
             "mmrapidnet's names already; use it as it is"
         )
 
@@ -147,32 +148,16 @@ def _recognise(weights: dict[str, Tensor], src: Path) -> Kind:
     return kind
 
 
-def _meta(content: dict[str, Any]) -> dict[str, Any]:
-    meta = content.get('meta')
-    return meta if isinstance(meta, dict) else {}
-
-
-def _keep_labels(content: dict[str, Any]) -> dict[str, Any]:
-    """The names and colours of the classes, as the new libraries store them."""
-    meta = _meta(content)
-    labels = {}
-    if isinstance(meta.get('CLASSES'), (list, tuple)):
-        labels['classes'] = [str(name) for name in meta['CLASSES']]
-    if isinstance(meta.get('PALETTE'), (list, tuple)):
-        labels['palette'] = [[int(v) for v in colour] for colour in meta['PALETTE']]
-    return labels
-
-
 def _list_dropped(
     content: dict[str, Any], entry: str, labels: dict[str, Any]
 ) -> list[str]:
     """Name what a file held besides the weights and the labels."""
-    meta = _meta(content)
+    meta = get_meta(content)
     others = [
-        str(name)
+        plain(name)
         for name, value in content.items()
         if name != entry
         and not (name == 'meta' and meta)
         and not (entry == BARE and isinstance(value, Tensor))
     ]
-    return others + [f'meta.{k}' for k in meta if str(k).lower() not in labels]
+    return others + [f'meta.{plain(k)}' for k in meta if str(k).lower() not in labels]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmrapidnet.errors import UserError
+from mmrapidnet.errors import UserError, plain
 
 RECORD = 'mmrapidnet_fused'
 
@@ -30,7 +30,8 @@ def refuse_fused(content: dict[str, Any], checkpoint: str) -> None:
         UserError: Naming the file it was made from.
     """
     if is_fused_checkpoint(content):
-        source = content['meta'][RECORD].get('source')
+        record = content['meta'][RECORD]
+        source = plain(record.get('source') if isinstance(record, dict) else record)
         raise UserError(
             f'{checkpoint} is fused, for evaluation only: start from the checkpoint '
             f'it was made from, {source}'

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmrapidnet.checkpoints.fused import refuse_fused
 from mmrapidnet.checkpoints.recognise import refuse_unconverted
-from mmrapidnet.errors import UserError
+from mmrapidnet.errors import UserError, plain
 
 # How the weights of a backbone are called in a file: bare, or inside a model.
 _PREFIXES = ('', 'backbone.')
@@ -98,6 +98,15 @@ def get_state_dict(content: dict[str, Any], checkpoint: str) -> dict[str, Tensor
         UserError: If there is none.
     """
     state = content.get('state_dict', content)
+    if not isinstance(state, dict):
+        kind = type(state).__name__
+        raise UserError(f'{checkpoint} holds no weights: its state_dict is a {kind}')
+    unnamed = next((name for name in state if not isinstance(name, str)), None)
+    if unnamed is not None:
+        raise UserError(
+            f'{checkpoint} holds no weights: expected names of tensors, but found '
+            f'{plain(unnamed)}, of type {type(unnamed).__name__}'
+        )
     state = {
         name.removeprefix('module.'): value
         for name, value in state.items()
@@ -107,7 +116,7 @@ def get_state_dict(content: dict[str, Any], checkpoint: str) -> dict[str, Tensor
         refuse_unconverted(content, checkpoint)
         raise UserError(
             f'{checkpoint} holds no weights: expected a state dict, bare or under '
-            f"'state_dict', but found {shorten(map(str, content)) or 'nothing'}"
+            f"'state_dict', but found {shorten(content) or 'nothing'}"
         )
     return state
 
@@ -185,4 +194,6 @@ def shorten(names, most: int = 3) -> str:
         'a, b, c, ...'
     """
     names = list(names)
-    return ', '.join(names[:most]) + (', ...' if len(names) > most else '')
+    return ', '.join(plain(name) for name in names[:most]) + (
+        ', ...' if len(names) > most else ''
+    )

@@ -108,7 +108,7 @@ def dense_shapes(
         return _shapes(_build(cfg.model))
 
 
-class _WithoutWeights(TorchFunctionMode):
+class WithoutWeights(TorchFunctionMode):
     """Lets layers make their parameters without memory.
 
     A plain ``torch.device('meta')`` would also take the tensors that constructors
@@ -125,7 +125,7 @@ class _WithoutWeights(TorchFunctionMode):
 
 
 def _build(cfg: dict[str, Any]) -> nn.Module:
-    with _WithoutWeights():
+    with WithoutWeights():
         return MODELS.build(cfg)
 
 

@@ -13,9 +13,11 @@ What it does:
     Everything mmengine loads (``Runner.load_checkpoint`` and ``resume``,
     ``Pretrained``, ``init_detector``, ``init_model``, inferencers) goes
     through the same restricted loading as :func:`load`, which allows exactly
-    the names in :mod:`mmrapidnet.compat.pickled`, and the config text inside
-    is made inert by :mod:`mmrapidnet.compat.config_text`.  Files in the
-    safetensors format are read in the same places.
+    the names in :mod:`mmrapidnet.compat.pickled`; archives are held to
+    :mod:`mmrapidnet.compat.zip_records` before, what was loaded to
+    :mod:`mmrapidnet.compat.plain_data` after, and the config text inside is made
+    inert by :mod:`mmrapidnet.compat.config_text`.  Files in the safetensors
+    format are read in the same places.
 """
 
 import os
@@ -25,8 +27,14 @@ from typing import Any, BinaryIO
 import torch
 
 from mmrapidnet.checkpoints import safetensors_file
-from mmrapidnet.compat import config_text, pickled, unpickler
-from mmrapidnet.errors import UserError
+from mmrapidnet.compat import (
+    config_text,
+    pickled,
+    plain_data,
+    unpickler,
+    zip_records,
+)
+from mmrapidnet.errors import UserError, plain
 
 
 def apply() -> None:
@@ -102,6 +110,7 @@ class _SafeTorch:
 def _load(file: BinaryIO, name: str, map_location: Any) -> dict:
     try:
         checkpoint = _read(file, map_location or 'cpu')
+        config_text.make_inert(checkpoint)
     except (torch.cuda.OutOfMemoryError, UserError):
         raise
     # A damaged or crafted file makes the unpickler fail in any way whatever.
@@ -110,14 +119,26 @@ def _load(file: BinaryIO, name: str, map_location: Any) -> dict:
     if not isinstance(checkpoint, dict):
         kind = type(checkpoint).__name__
         raise UserError(f'checkpoint {name} holds a {kind}, not a dict of weights')
-    config_text.make_inert(checkpoint)
     return checkpoint
 
 
 def _read(file: BinaryIO, map_location: Any) -> Any:
+    file_bytes = _length(file)
     if safetensors_file.is_safetensors(file):
-        return safetensors_file.read(file, map_location)
-    return _unpickle(file, map_location)
+        content = safetensors_file.read(file, map_location)
+    else:
+        if zip_records.is_zip(file):
+            zip_records.check(file, file_bytes)
+        content = _unpickle(file, map_location)
+    plain_data.check(content, file_bytes, meta=str(map_location) == 'meta')
+    return content
+
+
+def _length(file: BinaryIO) -> int:
+    start = file.tell()
+    length = file.seek(0, os.SEEK_END) - start
+    file.seek(start)
+    return length
 
 
 def _unpickle(file: BinaryIO, map_location: Any) -> Any:
@@ -137,7 +158,7 @@ def _torch_knows_stand_ins() -> bool:
 def _explain(name: str, error: Exception) -> str:
     refused = re.search(r'GLOBAL (\S+)', str(error))
     if refused or re.search('unrecognized function|a call of', str(error)):
-        what = _plain(refused.group(1)) if refused else 'a call'
+        what = plain(refused.group(1)) if refused else 'a call'
         return (
             f'checkpoint {name} holds {what}, which is not data and might run code, '
             'so it is not loaded: ask for a file with the weights alone'
@@ -147,10 +168,5 @@ def _explain(name: str, error: Exception) -> str:
     sentence = re.split(r'\n|\. ', reason)[0]
     return (
         f'checkpoint {name} is truncated or not a checkpoint '
-        f'({type(error).__name__}: {_plain(sentence)}): copy it again'
+        f'({type(error).__name__}: {plain(sentence)}): copy it again'
     )
-
-
-def _plain(text: str) -> str:
-    """A file's own words, without what might play tricks on a terminal."""
-    return ascii(text)[1:-1][:120]

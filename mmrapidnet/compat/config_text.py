@@ -23,6 +23,8 @@ from typing import Any
 
 from mmengine.logging import print_log
 
+from mmrapidnet.errors import plain
+
 # Names that make Config.fromfile import modules, or that it refuses; those it
 # acts upon by reading other files start with an underscore.
 LEFT_OUT = ('custom_imports', 'filename', 'text', 'pretty_text', 'env_variables')
@@ -71,15 +73,18 @@ def inert(text: Any) -> str:
         'seed = 1\n'
     """
     try:
-        values = parse(text)
+        return _write(parse(text))
     except ValueError as error:
         print_log(
             'The config text stored in the checkpoint is left out: it is not plain '
-            f'data ({error}) and is not executed.',
+            f'data ({plain(error)}) and is not executed.',
             logger='current',
             level=logging.WARNING,
         )
         return ''
+
+
+def _write(values: dict) -> str:
     return ''.join(
         f'{name} = {_literal(value)}\n'
         for name, value in values.items()

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
-
-from mmengine.config import Config
 
 import mmrapidnet
 from mmrapidnet.checkpoints.fused import RECORD, is_fused_checkpoint
+from mmrapidnet.checkpoints.labels import get_labels, get_meta
 from mmrapidnet.checkpoints.pretrained import read_checkpoint
 from mmrapidnet.checkpoints.writing import (
     check_destination,
     sha256_of,
     write_checkpoint,
 )
-from mmrapidnet.compat import config_text
 from mmrapidnet.deploy.fuse import fuse
 from mmrapidnet.deploy.loading import load_model
+from mmrapidnet.deploy.stored_config import load_stored_model
 from mmrapidnet.engine.config import load_config
 from mmrapidnet.errors import UserError
 
@@ -77,8 +74,10 @@ def fuse_checkpoint(
     content = read_checkpoint(str(src))
     if is_fused_checkpoint(content):
         raise UserError(f'{src} is fused already: use it as it is')
-    cfg = load_config(config) if config else _stored_config(content, src)
-    model = load_model(cfg, content, str(src))
+    if config:
+        model = load_model(load_config(config), content, str(src))
+    else:
+        model = load_stored_model(content, str(src))
     before, fused = model.state_dict(), fuse(model).state_dict()
     fusion = Fusion(
         source=src.name,
@@ -87,21 +86,8 @@ def fuse_checkpoint(
         tensors=len(fused),
         version=mmrapidnet.__version__,
     )
-    meta = content.get('meta') or {}
+    get_labels(content, str(src))
+    meta = get_meta(content)
     kept = {key: meta[key] for key in _KEPT if key in meta}
     write_checkpoint(dst, fused, {**kept, RECORD: asdict(fusion)})
     return fusion
-
-
-def _stored_config(content: dict[str, Any], src: Path) -> Config:
-    """The config that mmengine put into a checkpoint, of which literals were read."""
-    text = (content.get('meta') or {}).get('cfg')
-    cfg = Config(config_text.parse(text or ''))
-    # The imports that it names are not executed; those of ours do no harm.
-    if cfg.get('default_scope') == 'mmpretrain':
-        import_module('mmrapidnet.models.classifiers')
-    if 'model' not in cfg:
-        raise UserError(
-            f'{src} brings no config of its model: give the config with --config'
-        )
-    return cfg

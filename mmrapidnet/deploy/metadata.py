@@ -17,10 +17,11 @@ from mmengine.registry import DATASETS
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import mmrapidnet
+from mmrapidnet.checkpoints.labels import get_labels, is_names, is_palette
 from mmrapidnet.checkpoints.pretrained import read_checkpoint
 from mmrapidnet.checkpoints.writing import sha256_of
 from mmrapidnet.engine.config import iter_datasets
-from mmrapidnet.errors import UserError
+from mmrapidnet.errors import UserError, plain
 
 if TYPE_CHECKING:
     from mmrapidnet.deploy.graphs import Graph
@@ -125,17 +126,69 @@ def from_text(text: str | None, path: Path) -> dict[str, Any]:
     try:
         metadata = json.loads(text or '')
         found = metadata['version']
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(
             f'{path} does not say what it holds (no metadata called {KEY}): it was not '
             'written by tools/export.py; export the checkpoint again'
         ) from error
     if found != VERSION:
         raise UserError(
-            f'{path} describes itself in version {found}, but this mmrapidnet '
+            f'{path} describes itself in version {plain(found)}, but this mmrapidnet '
             f'{mmrapidnet.__version__} reads version {VERSION}: export it again'
         )
+    damaged = [key for key in _NEEDED if key not in metadata] + [
+        key
+        for key, holds in {**_NEEDED, **_OPTIONAL}.items()
+        if key in metadata and not holds(metadata[key])
+    ]
+    if damaged:
+        raise UserError(
+            f'{path} describes itself wrongly ({KEY}: {damaged[0]}): it is damaged or '
+            'was not written by tools/export.py; export the checkpoint again'
+        )
     return metadata
+
+
+def _is_input(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and {'size', 'batch', 'multiple'} <= set(value)
+        and (value['size'] is None or _is_size(value['size']))
+        and (value['batch'] is None or _is_count(value['batch']))
+        and _is_count(value['multiple'])
+    )
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_count, value))
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 < value < 1 << 31
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_settings(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        key in _SETTINGS and isinstance(number, (bool, int, float, type(None)))
+        for key, number in value.items()
+    )
+
+
+# What is read of a file's own description, and what each must be.
+_SETTINGS = ('mask_threshold', 'align_corners', 'threshold')
+_NEEDED = {
+    'kind': _is_text,
+    'outputs': is_names,
+    'precision': _is_text,
+    'input': _is_input,
+    'classes': lambda names: names is None or is_names(names),
+    'palette': is_palette,
+}
+_OPTIONAL = {'settings': _are_settings}
 
 
 def check_config(metadata: dict[str, Any], cfg: Config, path: str | Path) -> None:
@@ -149,11 +202,12 @@ def check_config(metadata: dict[str, Any], cfg: Config, path: str | Path) -> Non
     Raises:
         UserError: If it was exported from another model.
     """
-    if metadata['model_sha256'] == hash_model(cfg):
+    if metadata.get('model_sha256') == hash_model(cfg):
         return
     config = Path(cfg.filename).name if cfg.filename else 'the config given'
     raise UserError(
-        f'{path} was exported from the model of {metadata["config"]}, which is not '
+        f'{path} was exported from the model of {plain(metadata.get("config"))}, '
+        'which is not '
         f'that of {config}: give the config (and options) it was exported with'
     )
 
@@ -252,9 +306,7 @@ def _describe_config(cfg: Config | None, checkpoint: str | None) -> dict[str, An
         return dict.fromkeys(keys)
     labels = _labels_of_config(cfg)
     if checkpoint:
-        labels.update(
-            read_checkpoint(checkpoint).get('meta', {}).get('dataset_meta', {})
-        )
+        labels.update(get_labels(read_checkpoint(checkpoint), checkpoint))
     return {
         'scope': cfg.get('default_scope'),
         'config': Path(cfg.filename).name if cfg.filename else None,

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mmrapidnet.deploy.metadata import check_config
 from mmrapidnet.deploy.runner import ExportedModel
-from mmrapidnet.errors import UserError
+from mmrapidnet.errors import UserError, plain
 
 # Scope of a config: the model that takes the place of its own.
 _ADAPTORS = {
@@ -85,12 +85,12 @@ class ExportedFile(BaseModel):
         check_config(metadata, Config(dict(model=model)), path)
         if metadata['kind'] != self.kind:
             raise UserError(
-                f'{path} holds the {metadata["kind"]} of {metadata["config"]}, which '
-                f'cannot be tested or drawn: a whole {self.kind} is needed, exported '
-                'with --part whole'
+                f'{path} holds the {plain(metadata["kind"])} of '
+                f'{plain(metadata.get("config"))}, which cannot be tested or drawn: a '
+                f'whole {self.kind} is needed, exported with --part whole'
             )
         self.dataset_meta = {'classes': metadata['classes']}
-        if metadata['palette']:
+        if isinstance(metadata['palette'], list):
             # mmdet tells colours by their being tuples.
             self.dataset_meta['palette'] = [tuple(c) for c in metadata['palette']]
 

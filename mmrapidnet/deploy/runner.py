@@ -112,6 +112,11 @@ class ExportedModel:
                 f'{self.path} holds the {kind} part of a model: its outputs are '
                 f'{", ".join(self.metadata["outputs"])}, there is nothing to predict'
             )
+        if 'settings' not in self.metadata:
+            raise UserError(
+                f'{self.path} does not say how its outputs become predictions: export '
+                'the checkpoint again'
+            )
         height, width = image.shape[:2]
         size = size or (height, width)
         outputs, settings = self(image), self.metadata['settings']

@@ -59,6 +59,11 @@ def load_config(
             f'the config {path} cannot be loaded: {error}; pip install '
             '"mmrapidnet[det,seg,cls]" brings mmdet, mmsegmentation and mmpretrain'
         ) from error
+    # It is a program, which fails in any way whatever; mmengine refuses other suffixes.
+    except Exception as error:
+        raise UserError(
+            f'the config {path} cannot be loaded: {type(error).__name__}: {error}'
+        ) from error
     if data_root is not None:
         move_data_root(cfg, data_root)
     if adapt is not None:

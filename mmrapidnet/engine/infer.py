@@ -11,7 +11,12 @@ from mmengine.infer import BaseInferencer
 from rich.progress import track
 
 from mmrapidnet.checkpoints.fused import is_fused_checkpoint
-from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
+from mmrapidnet.checkpoints.labels import get_labels
+from mmrapidnet.checkpoints.pretrained import (
+    check_fits,
+    get_state_dict,
+    read_checkpoint,
+)
 from mmrapidnet.deploy.formats import format_of
 from mmrapidnet.deploy.images import check_image
 from mmrapidnet.engine.libraries import require_library
@@ -67,11 +72,12 @@ def infer(
 
 def _build(cfg: Config, checkpoint: str, device: str | None) -> BaseInferencer:
     content = read_checkpoint(checkpoint)
+    get_state_dict(content, checkpoint)
+    labels = get_labels(content, checkpoint)
     options = {}
     if cfg.default_scope == 'mmseg':
         # Left alone, it would draw every model in the colours of Cityscapes.
-        meta = content.get('meta', {}).get('dataset_meta', {})
-        options = dict(classes=meta.get('classes'), palette=meta.get('palette'))
+        options = dict(classes=labels.get('classes'), palette=labels.get('palette'))
     inferencer_class = _get_inferencer_class(cfg)
     if is_fused_checkpoint(content):
         inferencer_class = _of_fused(inferencer_class)

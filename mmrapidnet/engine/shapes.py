@@ -85,7 +85,7 @@ def point_at_shapes(cfg: Config, root: str | Path, configs: str | Path) -> None:
         cfg.work_dir = str(Path('work_dirs') / f'{Path(cfg.filename).stem}_on_shapes')
 
     classes = len(donor.train_dataloader.dataset.metainfo.classes)
-    for part in _dicts(cfg.model):
+    for part in iter_dicts(cfg.model):
         if 'num_classes' in part:
             part['num_classes'] = classes
         if 'norm_eval' in part:
@@ -95,14 +95,14 @@ def point_at_shapes(cfg: Config, root: str | Path, configs: str | Path) -> None:
 
 
 def _predicts_masks(model: dict[str, Any]) -> bool:
-    return any(part.get('mask_head') for part in _dicts(model))
+    return any(part.get('mask_head') for part in iter_dicts(model))
 
 
-def _dicts(node: Any) -> Iterator[dict[str, Any]]:
+def iter_dicts(node: Any) -> Iterator[dict[str, Any]]:
     """Every dict of a nested config, the outer ones first."""
     if isinstance(node, dict):
         yield node
         node = list(node.values())
     if isinstance(node, (list, tuple)):
         for item in node:
-            yield from _dicts(item)
+            yield from iter_dicts(item)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from conftest import REPO, assert_one_line_error, run_tool
+from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from mmrapidnet.benchmark.peers import randomize_norms
@@ -13,7 +14,9 @@ from mmrapidnet.checkpoints.writing import sha256_of
 from mmrapidnet.deploy import fuse, is_fused
 from mmrapidnet.deploy.fused_checkpoint import fuse_checkpoint
 from mmrapidnet.deploy.loading import load_model
+from mmrapidnet.deploy.stored_config import TYPES
 from mmrapidnet.engine.config import load_config
+from mmrapidnet.engine.shapes import iter_dicts
 from mmrapidnet.engine.train import read_start
 from mmrapidnet.errors import UserError
 
@@ -106,3 +109,73 @@ def test_what_cannot_be_fused(trained, tmp_path):
     with pytest.raises(UserError, match='is a folder: give the name of the file'):
         fuse_checkpoint(bare, tmp_path, CONFIG)
     assert not list(tmp_path.glob('.*'))
+
+
+def store(path, trained, **changes):
+    """The trained checkpoint with another config of its model in it."""
+    content = read_checkpoint(str(trained[1]))
+    cfg = Config.fromstring(content['meta']['cfg'], '.py')
+    cfg.merge_from_dict(changes)
+    content['meta']['cfg'] = cfg.pretty_text
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('named', 'changes'),
+    [
+        (
+            'subprocess.Popen',
+            {
+                'model.backbone': dict(
+                    type='subprocess.Popen', args=['touch', 'canary'], _delete_=True
+                )
+            },
+        ),
+        (
+            'os.system',
+            {'model.decode_head.loss_decode': dict(type='os.system', command='x')},
+        ),
+        ('torch.hub.load', {'model.neck.type': 'torch.hub.load'}),
+        ('mmpretrain.TimmClassifier', {'model.type': 'mmpretrain.TimmClassifier'}),
+        ('antigravity', {'model.neck._scope_': 'antigravity'}),
+        ('antigravity.FPN', {'model.neck.type': 'antigravity.FPN'}),
+        ('_base_', {'model.neck._base_': 'evil.py'}),
+    ],
+)
+def test_a_stored_config_builds_parts_of_our_models_alone(
+    trained, tmp_path, monkeypatch, named, changes
+):
+    monkeypatch.chdir(tmp_path)
+    path = store(tmp_path / 'hostile.pth', trained, **changes)
+    with pytest.raises(UserError, match=f'hostile.pth names {named}, which is no part'):
+        fuse_checkpoint(path, tmp_path / 'out.pth')
+    assert [file.name for file in tmp_path.iterdir()] == ['hostile.pth']
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'model.backbone': 3},
+        {'model.neck.in_channels': 'four'},
+        {'model.neck.out_channels': 1 << 40},
+        {'model.decode_head.num_classes': -1},
+        {'model.decode_head.norm_cfg': []},
+    ],
+)
+def test_a_stored_config_of_no_model_is_told(trained, tmp_path, changes):
+    path = store(tmp_path / 'odd.pth', trained, **changes)
+    expected = 'no model comes of the config in .*odd.pth|odd.pth does not fit'
+    with pytest.raises(UserError, match=expected) as caught:
+        fuse_checkpoint(path, tmp_path / 'out.pth')
+    assert '\n' not in str(caught.value)
+
+
+def test_the_parts_of_every_config_of_ours_are_known():
+    for path in sorted((REPO / 'configs').glob('*.py')):
+        cfg = load_config(str(path))
+        for part in iter_dicts([cfg.model, cfg.get('data_preprocessor')]):
+            kind = str(part.get('type', 'BN')).rpartition('.')[2]
+            # Initialisation and teachers are not taken from a checkpoint.
+            initialises = kind in ('Kaiming', 'TruncNormal', 'Pretrained')
+            assert kind in TYPES or initialises or 'checkpoint' in part, path

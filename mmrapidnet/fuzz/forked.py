@@ -1,0 +1,133 @@
+"""A script run in a fork of this process, which has imported the heavy libraries."""
+
+from __future__ import annotations
+
+import os
+import resource
+import runpy
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+_LIBRARIES = ('mmdet.apis', 'mmseg.apis', 'mmpretrain.apis')
+_RAISED = 1
+# What argparse ends with.
+_USAGE = 2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended.
+
+    Attributes:
+        status: The exit status; negative: the signal that ended it; None: it was
+            killed at the time-out.
+        output: What it wrote to stdout and stderr together.
+        seconds: What it took.
+    """
+
+    status: int | None
+    output: str
+    seconds: float
+
+    @property
+    def fault(self) -> str | None:
+        """What of the promise it broke; None if it kept it."""
+        errors = [s for s in self.output.splitlines() if s.startswith('error: ')]
+        if self.status is None:
+            return f'not done after {self.seconds:.0f} s'
+        if self.status < 0:
+            return f'ended by {signal.Signals(-self.status).name}'
+        if 'Traceback (most recent call last)' in self.output:
+            return f'traceback: {self.output.strip().splitlines()[-1]}'
+        if self.status == 0:
+            return None if not errors else 'error told, but status 0'
+        if self.status == _USAGE and 'usage: ' in self.output:
+            return None
+        if len(errors) != 1:
+            return f'status {self.status} with {len(errors)} lines of error'
+        return None
+
+
+def import_libraries() -> None:
+    """Import what takes the tools seconds to import, as far as it is installed."""
+    from mmrapidnet import compat
+
+    compat.apply()
+    torch.set_num_threads(1)  # threads do not survive a fork
+    for name in _LIBRARIES:
+        if find_spec(name.partition('.')[0]):
+            import_module(name)
+
+
+def run_forked(
+    script: Path, arguments: Sequence[str], folder: Path, timeout: float
+) -> Outcome:
+    """Run a script as ``python script arguments`` would.
+
+    Args:
+        script: The script.
+        arguments: Its arguments.
+        folder: Where it runs, and where ``output.txt`` is written.
+        timeout: Seconds after which it is killed, with its children.
+
+    Returns:
+        How it ended.
+    """
+    log = folder / 'output.txt'
+    start = time.monotonic()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        _become(script, arguments, folder, log)
+    status = _wait(child, start + timeout)
+    seconds = time.monotonic() - start
+    return Outcome(status, log.read_text(errors='replace'), seconds)
+
+
+def _become(script: Path, arguments: Sequence[str], folder: Path, log: Path) -> None:
+    """Run the script and end, in the child."""
+    status = _RAISED
+    try:
+        os.setsid()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        sys.stdout = os.fdopen(1, 'w', buffering=1, closefd=False)
+        sys.stderr = os.fdopen(2, 'w', buffering=1, closefd=False)
+        os.chdir(folder)
+        sys.argv = [str(script), *arguments]
+        sys.path[0] = str(script.parent)
+        runpy.run_path(str(script), run_name='__main__')
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _wait(child: int, deadline: float) -> int | None:
+    """The status of a child; None if it was killed at the deadline."""
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
