@@ -99,6 +99,18 @@ def move_data_root(cfg: Config, new_root: str) -> None:
         cfg[key] = _replace_roots(value, old_roots, new_root.rstrip('/'))
 
 
+def add_import(cfg: Config, name: str) -> None:
+    """Let another process that reads the config know what a module registers.
+
+    Args:
+        cfg: The config, changed in place.
+        name: The module's name.
+    """
+    imports = cfg.get('custom_imports') or dict(imports=[])
+    names = dict.fromkeys([*imports['imports'], name])
+    cfg.custom_imports = {**imports, 'imports': list(names)}
+
+
 def iter_datasets(node: Any) -> Iterator[dict[str, Any]]:
     """Find the data sets below a dataloader, also inside wrappers.
 

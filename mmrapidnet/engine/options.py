@@ -10,7 +10,8 @@ from mmengine.config import Config
 from mmengine.utils import digit_version
 
 from mmrapidnet.engine import channels_last
-from mmrapidnet.engine.config import iter_datasets
+from mmrapidnet.engine.config import add_import, iter_datasets
+from mmrapidnet.engine.survivable import AUTO
 from mmrapidnet.errors import UserError
 
 # Optimizers that torch has in one pass, on a CPU since 2.4.
@@ -45,9 +46,7 @@ def enable_fast_step(cfg: Config) -> None:
         cfg: The config, changed in place.
     """
     fuse_optimizer(cfg)
-    imports = cfg.get('custom_imports') or dict(imports=[])
-    names = [*imports['imports'], channels_last.__name__]
-    cfg.custom_imports = {**imports, 'imports': names}
+    add_import(cfg, channels_last.__name__)
     hook = dict(type=channels_last.ChannelsLastHook.__name__)
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
 
@@ -170,7 +169,10 @@ def resume_from(cfg: Config, checkpoint: str) -> None:
 
     Args:
         cfg: The config, changed in place.
-        checkpoint: A checkpoint, or 'auto' for the newest in the work dir.
+        checkpoint: A checkpoint, or 'auto' for the newest whole one in the work dir;
+            without any there, the run starts as the config says.
     """
-    cfg.resume = True
-    cfg.load_from = None if checkpoint == 'auto' else checkpoint
+    if checkpoint == AUTO:
+        cfg.resume = AUTO
+    else:
+        cfg.update(resume=True, load_from=checkpoint)
