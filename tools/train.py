@@ -20,8 +20,8 @@ def parse_args() -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        help='resume from a checkpoint, or without a path from the newest one in '
-        'the work dir',
+        help='resume from a checkpoint, or with "auto" (or nothing) from the newest '
+        'whole one in the work dir; where there is none the run starts',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument(

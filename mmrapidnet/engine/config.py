@@ -105,6 +105,18 @@ def move_data_root(cfg: Config, new_root: str) -> None:
         cfg[key] = _replace_roots(value, old_roots, new_root.rstrip('/'))
 
 
+def add_import(cfg: Config, name: str) -> None:
+    """Let another process that reads the config know what a module registers.
+
+    Args:
+        cfg: The config, changed in place.
+        name: The module's name.
+    """
+    imports = cfg.get('custom_imports') or dict(imports=[])
+    names = dict.fromkeys([*imports['imports'], name])
+    cfg.custom_imports = {**imports, 'imports': list(names)}
+
+
 def add_hook(cfg: Config, hook: type[Hook], **arguments: Any) -> None:
     """Add a hook of ours to those of a config.
 
@@ -113,9 +125,7 @@ def add_hook(cfg: Config, hook: type[Hook], **arguments: Any) -> None:
         hook: The class of the hook, registered by its module.
         arguments: Its arguments.
     """
-    imports = cfg.get('custom_imports') or dict(imports=[])
-    names = [*imports['imports'], hook.__module__]
-    cfg.custom_imports = {**imports, 'imports': names}
+    add_import(cfg, hook.__module__)
     added = dict(type=hook.__name__, **arguments)
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), added]
 

@@ -13,6 +13,7 @@ from mmengine.utils import digit_version
 from mmrapidnet.engine import accumulation, channels_last
 from mmrapidnet.engine.config import add_hook, iter_datasets
 from mmrapidnet.engine.processes import number_of_processes
+from mmrapidnet.engine.survivable import AUTO
 from mmrapidnet.errors import UserError
 
 # Optimizers that torch has in one pass, on a CPU since 2.4.
@@ -218,7 +219,10 @@ def resume_from(cfg: Config, checkpoint: str) -> None:
 
     Args:
         cfg: The config, changed in place.
-        checkpoint: A checkpoint, or 'auto' for the newest in the work dir.
+        checkpoint: A checkpoint, or 'auto' for the newest whole one in the work dir;
+            without any there, the run starts as the config says.
     """
-    cfg.resume = True
-    cfg.load_from = None if checkpoint == 'auto' else checkpoint
+    if checkpoint == AUTO:
+        cfg.resume = AUTO
+    else:
+        cfg.update(resume=True, load_from=checkpoint)

@@ -8,9 +8,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from mmrapidnet.checkpoints.fused import refuse_fused
+from mmrapidnet.checkpoints.newest import read_run
 from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
 from mmrapidnet.engine.config import add_hook
 from mmrapidnet.engine.dataset_check import check_datasets
@@ -19,11 +20,21 @@ from mmrapidnet.engine.libraries import require_library
 from mmrapidnet.engine.processes import naming_lost_ranks
 from mmrapidnet.engine.report import report_metrics
 from mmrapidnet.engine.same_buffers import SameBuffersHook
+from mmrapidnet.engine.survivable import (
+    AUTO,
+    adopt_seed,
+    find_start,
+    full_disk_in_one_line,
+    make_survivable,
+)
 from mmrapidnet.errors import UserError
 
 
 def train(cfg: Config, check_data: bool = False) -> dict[str, float]:
     """Train as the config says and report the metrics of the last validation.
+
+    The run is repeatable and may be killed at any moment; see
+    `mmrapidnet.engine.survivable`.
 
     Args:
         cfg: The config of a run.
@@ -36,8 +47,34 @@ def train(cfg: Config, check_data: bool = False) -> dict[str, float]:
     Raises:
         UserError: If the config has no recipe or accumulates gradients over iterations,
             a data set, checkpoint or teacher is missing or damaged, an image cannot be
-            read, the loss becomes NaN, or another process of the job is lost.
+            read, the loss becomes NaN, the disk is full, or another process of the job
+            is lost.
     """
+    _check(cfg, check_data)
+    make_survivable(cfg)
+    if cfg.get('launcher', 'none') != 'none':
+        add_hook(cfg, SameBuffersHook)
+    with naming_lost_ranks(), full_disk_in_one_line(cfg):
+        runner = _prepare(cfg)
+        runner.register_hook(InvalidLossHook())
+        runner.train()
+        metrics = {
+            name.removeprefix('val/'): history.current()
+            for name, history in runner.message_hub.log_scalars.items()
+            if name.startswith('val/') and name not in ('val/time', 'val/data_time')
+        }
+        report_metrics(
+            metrics,
+            cfg.work_dir,
+            'last validation',
+            config=cfg.filename,
+            iter=runner.iter,
+        )
+    return metrics
+
+
+def _check(cfg: Config, check_data: bool) -> None:
+    """Raise for whatever is wrong before it takes minutes to get there."""
     require_library(cfg)
     if cfg.get('train_cfg') is None:
         raise UserError(
@@ -53,34 +90,20 @@ def train(cfg: Config, check_data: bool = False) -> dict[str, float]:
     check_datasets(cfg, ['train_dataloader', 'val_dataloader'], thorough=check_data)
     if cfg.model.get('head', {}).get('distillation', 'none') != 'none':
         _check_teacher(cfg)
-    if cfg.get('launcher', 'none') != 'none':
-        add_hook(cfg, SameBuffersHook)
-    with naming_lost_ranks():
-        runner = _run(cfg)
-
-    metrics = {
-        name.removeprefix('val/'): history.current()
-        for name, history in runner.message_hub.log_scalars.items()
-        if name.startswith('val/') and name not in ('val/time', 'val/data_time')
-    }
-    report_metrics(
-        metrics, cfg.work_dir, 'last validation', config=cfg.filename, iter=runner.iter
-    )
-    return metrics
 
 
-def _run(cfg: Config) -> Runner:
+def _prepare(cfg: Config) -> Runner:
+    """Build the runner, once it is known that it can start where it is to start."""
     start = read_start(cfg)
+    if not cfg.get('resume'):
+        return build_runner(cfg)
+    adopt_seed(cfg, start[0])
     runner = build_runner(cfg)
-    runner.register_hook(InvalidLossHook())
-    if cfg.get('resume') and start:
-        check_fits(runner.model, *start)
-    runner.train()
+    check_fits(runner.model, *start)
     return runner
 
 
 def _check_teacher(cfg: Config) -> None:
-    """Look for its weights before it takes minutes to get where they are read."""
     from mmrapidnet.models.classifiers.teacher import check_teacher
 
     check_teacher(cfg.model.get('teacher'))
@@ -110,10 +133,12 @@ def read_start(cfg: Config) -> tuple[dict[str, Any], str] | None:
     Raises:
         UserError: If it cannot be read, is of a fused model, or cannot be resumed.
     """
-    resume = cfg.get('resume')
-    path = cfg.get('load_from')
-    if resume and not path:
-        path = find_latest_checkpoint(cfg.work_dir)
+    path, resume = cfg.get('load_from'), cfg.get('resume')
+    if resume == AUTO or (resume and not path):
+        start = find_start(cfg)
+        if start:
+            return start
+        path, resume = cfg.get('load_from'), False
     if not path:
         if not cfg.model.backbone.get('init_cfg'):
             print_log(
@@ -123,11 +148,8 @@ def read_start(cfg: Config) -> tuple[dict[str, Any], str] | None:
                 level=logging.WARNING,
             )
         return None
+    if resume:
+        return read_run(path), path
     content = read_checkpoint(path)
     refuse_fused(content, path)
-    if resume and not {'optimizer', 'meta', 'message_hub'} <= set(content):
-        raise UserError(
-            f'{path} cannot be resumed: it holds weights but not the state of a run; '
-            f'start from its weights with --cfg-options load_from={path}'
-        )
     return content, path

@@ -144,7 +144,7 @@ def test_auto_scale_lr():
 def test_resume_and_pretrained():
     cfg = load_config(DET)
     options.resume_from(cfg, 'auto')
-    assert (cfg.resume, cfg.load_from) == (True, None)
+    assert (cfg.resume, cfg.load_from) == ('auto', None)
     options.resume_from(cfg, 'x.pth')
     assert (cfg.resume, cfg.load_from) == (True, 'x.pth')
     options.start_backbone_from(cfg, 'w.pth')
