@@ -10,11 +10,12 @@ from mmrapidnet.compat import (
     checkpoint,
     distributed,
     inferencer,
+    resume,
     torchvision_ops,
 )
 
 # torchvision first: the others import mmengine, which looks for it.
-MENDS = (torchvision_ops, checkpoint, inferencer, distributed, amp)
+MENDS = (torchvision_ops, checkpoint, inferencer, resume, distributed, amp)
 
 
 def apply() -> None:
