@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from mmrapidnet.errors import UserError
+from mmrapidnet.errors import UserError, plain
 
 _HEADER = """\
 # What was measured here, one entry a checkpoint: made by tools/reproduce.py, read by
@@ -205,9 +205,12 @@ def read_published(path: str | Path) -> Published:
         Its content.
 
     Raises:
-        UserError: If an entry says something unknown, or a figure without a source.
+        UserError: If there is no such file, an entry says something unknown, or a
+            figure has no source.
     """
-    content = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    if not Path(path).is_file():
+        raise UserError(f'there is no {path}, which holds the published figures')
+    content = _read_yaml(path)
     families = {
         kind: _read_entry(Family, entry, f'{path}, {kind}')
         for kind, entry in content['families'].items()
@@ -241,11 +244,20 @@ def read_results(path: str | Path) -> list[Result]:
     path = Path(path)
     if not path.is_file():
         return []
-    content = yaml.safe_load(path.read_text(encoding='utf-8')) or []
+    content = _read_yaml(path) or []
+    if not isinstance(content, list):
+        raise UserError(f'{path} is no list of results')
     results = [_read_entry(Result, entry, str(path)) for entry in content]
     for result in results:
         _check_figures(result.model, result.figures, f'{path}, {result.model}')
     return results
+
+
+def _read_yaml(path: str | Path) -> Any:
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f'{path} is not YAML: {plain(error)}') from error
 
 
 def add_result(result: Result, path: str | Path) -> None:

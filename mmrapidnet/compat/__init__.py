@@ -11,6 +11,7 @@ from mmrapidnet.compat import (
     checkpoint,
     distributed,
     inferencer,
+    resume,
     torchvision_ops,
 )
 
@@ -19,6 +20,7 @@ MENDS = (
     torchvision_ops,
     checkpoint,
     inferencer,
+    resume,
     distributed,
     amp,
     bad_samples,

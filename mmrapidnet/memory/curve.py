@@ -7,7 +7,8 @@ from pathlib import Path
 from statistics import median
 
 MIB = 2**20
-WARM_UP = 0.2
+# Of the time; the first validation and checkpoint are to be over.
+WARM_UP = 0.4
 # Of the level after warm-up.
 BOUND = 0.02
 
@@ -32,7 +33,7 @@ class Curve:
         return [main + workers for main, workers in zip(self.main, self.workers)]
 
     def settled(self) -> list[int]:
-        """The samples of the total after the first fifth of the time."""
+        """The samples of the total after two fifths of the time."""
         end = WARM_UP * self.times[-1]
         return [held for t, held in zip(self.times, self.total) if t >= end]
 

@@ -8,8 +8,8 @@ import pickletools
 import resource
 import zipfile
 
-import compat_mini_run as mini
 import crafted_files
+import mini_run as mini
 import numpy as np
 import pytest
 import torch
@@ -344,6 +344,10 @@ HOSTILE_TEXTS = [
     '(' * 5000,
     'x = ' + '[' * 3000,
     '\x00',
+    'x = 0x' + 'f' * 10_000,
+    'x = ' + '-' * 50_000 + '1',
+    'x = "{{{{ fileDirname }}}}{{{{$HOME:x}}}}{{% set x = 1 %}}"\n',
+    'x = {{{{$HOME:open({0!r}, "w")}}}}\n',
 ]
 
 
@@ -379,8 +383,45 @@ def test_the_text_that_resume_reads_still_counts(tmp_path, trained):
     stored['meta']['config'] = 'gpu_ids = [0, 1, 2]\n'
     path = tmp_path / 'three.pth'
     torch.save(stored, path)
-    with pytest.raises(RuntimeError, match='Number of GPUs used'):
+    with pytest.raises(UserError, match='three.pth: RuntimeError: Number of GPUs used'):
         _resume(tmp_path, path)
+
+
+STATES = {
+    'epoch': lambda c: c['meta'].update(epoch='two'),
+    'iter': lambda c: c['meta'].update(iter=None),
+    'seed': lambda c: c['meta'].update(seed='x'),
+    'meta': lambda c: c.update(meta=[1]),
+    'no hub': lambda c: c.pop('message_hub'),
+    'hub': lambda c: c.update(message_hub={'log_scalars': 3}),
+    'hub names': lambda c: c['message_hub'].update(runtime_info=[1]),
+    'weights': lambda c: c.update(state_dict=[1]),
+    'names': lambda c: c['state_dict'].update({3: torch.ones(1)}),
+    'average': lambda c: c.update(ema_state_dict=[1]),
+    'optimizer': lambda c: c.update(optimizer=[1]),
+    'groups': lambda c: c['optimizer'].update(param_groups=[]),
+    'rate': lambda c: c['optimizer']['param_groups'][0].update(lr='x'),
+    'betas': lambda c: c['optimizer']['param_groups'][0].update(betas=('x', 'y')),
+    'moments': lambda c: c['optimizer']['state'][0].update(exp_avg=torch.ones(77)),
+    'schedulers': lambda c: c.update(param_schedulers=[1]),
+    'schedule': lambda c: c['param_schedulers'][0].update(last_step='x'),
+    'method': lambda c: c['param_schedulers'][0].update(step=3),
+    'milestones': lambda c: c['param_schedulers'][1].update(milestones=['x']),
+    'rates': lambda c: c['param_schedulers'][2].update(base_values=['x']),
+}
+
+
+@pytest.mark.parametrize('state', STATES)
+def test_a_state_that_cannot_be_resumed_is_told(tmp_path, trained, state):
+    stored = torch.load(trained / 'epoch_2.pth', weights_only=False)
+    STATES[state](stored)
+    path = tmp_path / 'odd.pth'
+    torch.save(stored, path)
+    with pytest.raises(
+        UserError, match='a run cannot start from .*odd.pth: '
+    ) as caught:
+        _resume(tmp_path, path)
+    assert str(caught.value).isprintable()
 
 
 def test_inert_text_is_the_same_config():

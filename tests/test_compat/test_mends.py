@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import compat_mini_run as mini
+import mini_run as mini
 import pytest
 import torch
 from mmengine.config import Config

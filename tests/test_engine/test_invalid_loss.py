@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
-import compat_mini_run as mini
+import mini_run as mini
 import pytest
 import torch
 from bad_data import load

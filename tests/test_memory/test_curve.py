@@ -15,8 +15,10 @@ def make(totals, workers=0):
 
 
 def test_by_hand():
-    """Eleven samples; the first two are warm-up, quarters are of two samples."""
-    curve = make([5, 900, 100, 102, 101, 101, 101, 101, 101, 104, 106], workers=3)
+    """Fourteen samples; the first six are warm-up, quarters are of two samples."""
+    curve = make(
+        [5, 900, 5, 6, 7, 8, 100, 102, 101, 101, 101, 101, 104, 106], workers=3
+    )
     assert curve.total[1] == 900 * MIB
     assert curve.level == 101 * MIB
     # Of 105 and 101.
@@ -24,19 +26,19 @@ def test_by_hand():
     assert not curve.flat
     assert curve.describe() == (
         '101 MiB after warm-up, +4.0 MiB (+4.0%) from the first to the last quarter of '
-        '10.0 minutes'
+        '13.0 minutes'
     )
 
 
 @pytest.mark.parametrize(('last', 'flat'), [(100, True), (102, True), (103, False)])
 def test_two_percent_are_flat(last, flat):
-    curve = make([0, 0] + [100] * 6 + [last] * 2)
+    curve = make([0] * 5 + [100] * 5 + [last] * 2)
     assert curve.level == 100 * MIB
     assert curve.flat is flat
 
 
 def test_falling_is_flat():
-    assert make([0, 0, 100, 100, 100, 100, 90, 80]).flat
+    assert make([0] * 4 + [100] * 5 + [90, 80]).flat
 
 
 def test_picture(tmp_path):

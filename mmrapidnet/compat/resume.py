@@ -1,0 +1,111 @@
+"""Ends a run that cannot start from a checkpoint in one line.
+
+Reason:
+    ``Runner.resume`` puts what a file holds into optimizer, schedulers and loop as
+    it is: a state that does not belong there, or was made up, fails with a
+    traceback, at once or only when the schedule comes to it; that of a scheduler
+    even takes the place of its methods.
+
+Condition:
+    Always.
+
+What it does:
+    Whatever fails while a checkpoint is loaded or resumed becomes a
+    :class:`UserError`, and values of another kind than those they take the place
+    of are refused.
+"""
+
+import functools
+import numbers
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+from mmrapidnet.errors import UserError, plain
+
+
+def apply() -> None:
+    """Guard ``Runner.resume``, ``Runner.load_checkpoint`` and the schedulers."""
+    from mmengine.optim import _ParamScheduler
+    from mmengine.runner import Runner
+
+    if hasattr(_ParamScheduler.load_state_dict, '__wrapped__'):
+        return
+    _ParamScheduler.load_state_dict = _checked(_ParamScheduler.load_state_dict)
+    Runner.load_checkpoint = _in_one_line(Runner.load_checkpoint)
+    Runner.resume = _in_one_line(Runner.resume, _check_state)
+
+
+def _in_one_line(
+    stock: Callable[..., Any], check: Callable[[Any], None] = lambda runner: None
+) -> Callable[..., Any]:
+    @functools.wraps(stock)
+    def load(self: Any, filename: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            result = stock(self, filename, *args, **kwargs)
+            check(self)
+        except (torch.cuda.OutOfMemoryError, UserError):
+            raise
+        except Exception as error:
+            raise UserError(
+                f'a run cannot start from {filename}: '
+                f'{type(error).__name__}: {plain(error, 300)}'
+            ) from error
+        return result
+
+    return load
+
+
+def _checked(stock: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(stock)
+    def load_state_dict(self: Any, state_dict: dict) -> None:
+        for name, value in state_dict.items():
+            if hasattr(type(self), name) or not _alike(
+                getattr(self, name, None), value
+            ):
+                raise ValueError(
+                    f'the state of {type(self).__name__} has no such {name}'
+                )
+        stock(self, state_dict)
+
+    return load_state_dict
+
+
+def _check_state(runner: Any) -> None:
+    from mmengine.optim import OptimWrapperDict
+
+    if not (type(runner.epoch) is int and type(runner.iter) is int):
+        raise ValueError(f'it stopped at {runner.epoch}, {runner.iter}')
+    wrapper = runner.optim_wrapper
+    several = isinstance(wrapper, OptimWrapperDict)
+    for part in wrapper.optim_wrappers.values() if several else [wrapper]:
+        _check_optimizer(part.optimizer)
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    for group in optimizer.param_groups:
+        for name, default in optimizer.defaults.items():
+            if not _alike(default, group[name]):
+                raise ValueError(f'the optimizer has no such {name}')
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if torch.is_tensor(value) and value.shape not in ((), parameter.shape):
+                raise ValueError(f'{name} of the optimizer has the shape of no weight')
+
+
+def _alike(old: Any, new: Any) -> bool:
+    """Whether a value may take the place of another."""
+    if old is None or new is None:
+        return True
+    if isinstance(old, dict):
+        return isinstance(new, dict) and _are_numbers([*new, *new.values()])
+    if isinstance(old, (list, tuple)):
+        return isinstance(new, (list, tuple)) and _are_numbers(new)
+    if isinstance(old, numbers.Number):
+        return isinstance(new, numbers.Number)
+    return type(new) is type(old)
+
+
+def _are_numbers(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, numbers.Number) for value in values)
