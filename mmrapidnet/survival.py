@@ -31,7 +31,8 @@ _BEGINS = 'Checkpoints will be saved to'
 _GOES_ON = re.compile(r'going on from (\S+)')
 # Moments to be killed at, in turns.
 _MOMENTS = ('training', 'writing', 'starting', 'writing')
-_POLL_SECONDS = 0.001
+# A small checkpoint is written in some milliseconds.
+_POLL_SECONDS, _POLL_SECONDS_WRITING = 0.05, 0.001
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,11 @@ def check_survival(
         The kills.
 
     Raises:
-        UserError: If a run fails, ends before all kills were dealt, or ends with
-            other bits or metrics.
+        UserError: If no kill is asked for, a run fails, it ends before all kills were
+            dealt, or with other bits or metrics.
     """
+    if kills < 1:
+        raise UserError(f'--kills {kills}: give at least 1')
     train = repo / 'tools' / 'train.py'
     whole, torn = out / 'undisturbed', out / 'killed'
     for folder in (whole, torn):
@@ -189,7 +192,9 @@ class _Life:
         begin = time.monotonic()
         self._wait(lambda: time.monotonic() - begin >= delay)
         if moment == 'writing':
-            self._wait(lambda: any(self.folder.glob(f'.*{PARTIAL}')))
+            self._wait(
+                lambda: any(self.folder.glob(f'.*{PARTIAL}')), _POLL_SECONDS_WRITING
+            )
         age = self.age
         self.process.kill()
         if self.process.wait() >= 0:
@@ -197,9 +202,11 @@ class _Life:
             return None
         return age
 
-    def _wait(self, is_time: Callable[[], bool]) -> None:
+    def _wait(
+        self, is_time: Callable[[], bool], seconds: float = _POLL_SECONDS
+    ) -> None:
         while self.process.poll() is None and not is_time():
-            time.sleep(_POLL_SECONDS)
+            time.sleep(seconds)
 
 
 def _logs(folder: Path) -> list[Path]:

@@ -175,7 +175,11 @@ class RepeatableLoader(DataLoader):
 class _Repeatable:
     """What the two loops share."""
 
-    def __init__(self, runner: Runner, dataloader: DataLoader | dict, **kwargs: Any):
+    batches: type[Batches]
+
+    def __init__(
+        self, runner: Runner, dataloader: DataLoader | dict, **kwargs: Any
+    ) -> None:
         seed = runner.seed
         if isinstance(dataloader, dict):
             dataloader = runner.build_dataloader(

@@ -5,12 +5,12 @@ import re
 
 import pytest
 import torch
-from conftest import assert_one_line_error, run_tool
+from conftest import REPO, assert_one_line_error, run_tool
 from lives import LAYOUTS
 from tiny_models import write_config
 
 from mmrapidnet.errors import UserError
-from mmrapidnet.survival import compare_ends
+from mmrapidnet.survival import check_survival, compare_ends
 
 SHORT = (
     'train_cfg.max_iters=16',
@@ -48,6 +48,8 @@ def test_five_kills(kind, shapes_root, tmp_path):
 
 
 def test_a_run_that_fails(tmp_path):
+    with pytest.raises(UserError, match='--kills 0: give at least 1'):
+        check_survival(REPO, 'nowhere.py', tmp_path, kills=0)
     done = run_tool('kill_test.py', 'nowhere.py', '--out', tmp_path)
     assert_one_line_error(
         done,
