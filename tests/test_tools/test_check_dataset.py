@@ -1,0 +1,114 @@
+"""Bad data on the command lines: all found, most trained with, the rest named."""
+
+import json
+import re
+
+import pytest
+import tiny_models
+from bad_data import FILE_KINDS, CocoSplit
+from conftest import assert_one_line_error, run_tool
+
+SHORT = (
+    'train_cfg.max_iters=3',
+    'train_cfg.val_interval=3',
+    'train_dataloader.batch_size=2',
+    'train_dataloader.sampler.shuffle=False',
+    'train_dataloader.num_workers=1',
+    'default_hooks.checkpoint.interval=1',
+    'default_hooks.logger.interval=1',
+)
+# What a config's own libraries take in their stride.
+FILES = [name for name, (_, stops) in FILE_KINDS.items() if not stops]
+CHANGES = {
+    'crowd': {'iscrowd': 1},
+    'unknown category id': {'category_id': 77},
+    'annotation of no image': {'image_id': 9999},
+    'box without an extent': {'bbox': [10, 10, 0, 5]},
+    'box outside of its image': {'bbox': [200, 9, 20, 20]},
+}
+
+
+@pytest.fixture
+def config(tmp_path):
+    return tiny_models.write_config('detector', tmp_path)
+
+
+def plant(root, files, changes=CHANGES):
+    """Both splits with good images, some of FILES and changed annotations."""
+    for name in ('train', 'val'):
+        split = CocoSplit(root, name)
+        for file in files:
+            split.file(file)
+        for number, change in enumerate(changes.values()):
+            image = split.image(f'odd_{number}')
+            split.annotation(image)
+            split.annotation(image, **change)
+        split.write()
+
+
+def train(config, root, *arguments):
+    where = ('--data-root', root, '--work-dir', root / 'run', *arguments)
+    return run_tool('train.py', config, *where, '--cfg-options', *SHORT)
+
+
+def test_a_summary_and_all_in_a_file(config, tmp_path):
+    plant(tmp_path, FILE_KINDS)
+    out = tmp_path / 'found' / 'problems.jsonl'
+    options = ('--data-root', tmp_path, '--splits', 'val', '--out', out, '--workers', 2)
+    done = run_tool('check_dataset.py', config, *options)
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    # A thin image is also a wide one.
+    expected = [kind for kind, _ in FILE_KINDS.values()] + [FILE_KINDS['wide'][0]]
+    assert sorted(p['kind'] for p in found) == sorted([*expected, *CHANGES])
+    assert all(p['file'].startswith(str(tmp_path)) and p['detail'] for p in found)
+    stopping = sum(problem['stops'] for problem in found)
+    assert stopping == 5
+    assert_one_line_error(done, '5 of these problems stop training or testing')
+    for kind in (*expected, *CHANGES):
+        fate = 'goes on' if (kind, False) in [*FILE_KINDS.values()] else r'\w+( on)?'
+        assert re.search(rf'{kind} +│ +[12] +│ {fate}', done.stdout), kind
+    missing = tmp_path / 'val2017' / 'missing.jpg'
+    record = f'{tmp_path}/annotations/instances_val2017.json: image 4'
+    assert f'  {missing}: {record}: missing image: there is no' in done.stdout
+
+
+def test_a_good_data_set(shapes_root):
+    config = 'configs/semfpn_rapidnet_ti_shapes.py'
+    done = run_tool('check_dataset.py', config, '--data-root', shapes_root / 'ade')
+    assert done.returncode == 0, done.stderr
+    assert 'nothing is wrong with the data sets' in done.stdout
+    done = run_tool('check_dataset.py', config, '--data-root', 'nowhere')
+    assert_one_line_error(done, '2 of these problems stop training')
+    assert 'unusable data set: no data set at nowhere' in done.stdout
+
+
+def test_training_with_what_is_handled(config, tmp_path):
+    """To the end, validation included; what was odd is in the log."""
+    plant(tmp_path, FILES)
+    done = train(config, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / 'run' / 'iter_3.pth').exists()
+    for kind in set(CHANGES) - {'crowd'}:
+        assert re.search(rf'WARNING.*annotation \d+.*: {kind}: ', done.stdout), kind
+
+
+def test_training_stops_at_an_image(config, tmp_path):
+    """In the data worker, after a good batch; the checkpoint stays."""
+    plant(tmp_path, ['grey', 'cmyk', 'sixteen_bits', 'truncated'])
+    path = tmp_path / 'train2017' / 'truncated.jpg'
+    record = f'{path}, image 4 of {tmp_path}/annotations/instances_train2017.json'
+    done = train(config, tmp_path)
+    assert_one_line_error(done, f'error: {record}: LoadImageFromFile fails with')
+    assert (tmp_path / 'run' / 'iter_1.pth').exists()
+
+    done = train(config, tmp_path, '--check-data')
+    assert_one_line_error(done, f'error: {path}: ', 'image 4: image cannot be decoded')
+    assert 'Iter(train)' not in done.stdout
+
+
+def test_testing_stops_before_it_starts(config, tmp_path):
+    plant(tmp_path, ['zero_bytes'])
+    done = run_tool('test.py', config, 'any.pth', '--data-root', tmp_path)
+    assert_one_line_error(
+        done, f'error: {tmp_path}/val2017/zero_bytes.jpg: ', 'the file has zero bytes'
+    )
