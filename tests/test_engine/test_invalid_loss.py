@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import mini_run as mini
 import pytest
 import torch
 from bad_data import load
 from mmengine.hooks import Hook
-from test_compat import compat_mini_run as mini
 
 from mmrapidnet import compat
 from mmrapidnet.engine.invalid_loss import InvalidLossHook
