@@ -42,9 +42,9 @@ def main_guard(main: Callable[[], None]) -> None:
 
 def _which_rank() -> str:
     """Which of several processes this is; they know from torchrun or mmengine."""
-    if os.environ.get('WORLD_SIZE', '1') == '1' or 'RANK' not in os.environ:
-        return ''
-    return f'rank {os.environ["RANK"]}: '
+    rank = os.environ.get('RANK')
+    alone = rank is None or os.environ.get('WORLD_SIZE', '1') == '1'
+    return '' if alone else f'rank {rank}: '
 
 
 def _in_one_line(message: str) -> str:

@@ -209,6 +209,9 @@ def main(root: Path, kinds: list[str]) -> None:
     done = follow(root, name, BATCH // count)
     assert get_world_size() == count
     done['gradient'] = gradient(root, f'gradient_{name}', [rank])
+    # Every shard twice, so the mean is the same.
+    two = [rank, (rank + 1) % count]
+    done['in_parts'] = gradient(root, f'parts_{name}', two, parts=True)
     done['metrics'] = {kind: evaluate(kind, root, name) for kind in kinds}
     torch.save(done, root / f'{name}_rank{rank}.pth')
 

@@ -44,6 +44,7 @@ def ranks(count, root):
         *('--nproc_per_node', count, many.__file__, root, *KINDS[count]),
         PYTHONPATH=f'{REPO}:{REPO / "tests"}',
         OMP_NUM_THREADS='1',
+        timeout=1800,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return [torch.load(root / f'of{count}_rank{rank}.pth') for rank in range(count)]
@@ -75,6 +76,7 @@ def test_a_detectors_gradient_is_the_mean_of_the_shards(count, one, ranks):
     mean = {name: sum(g[name] for g in shards) / count for name in shards[0]}
     for rank in ranks:
         assert largest_difference(mean, rank['gradient']) < 1e-5
+        assert largest_difference(mean, rank['in_parts']) < 1e-5
     assert largest_difference(mean, shards[0]) > 0.1
 
 
