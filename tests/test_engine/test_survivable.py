@@ -8,6 +8,7 @@ import signal
 
 import pytest
 import tiny_pretraining
+import torch
 from conftest import REPO
 from lives import ITERATIONS, Life, die_at, limit_files, load_short
 from mmengine.config import Config
@@ -16,7 +17,7 @@ from mmrapidnet.checkpoints.compare import iter_values, list_differences
 from mmrapidnet.compat.checkpoint import load
 from mmrapidnet.engine.config import load_config
 from mmrapidnet.engine.durable_checkpoints import WholeFilesBackend
-from mmrapidnet.engine.survivable import adopt_seed, make_survivable
+from mmrapidnet.engine.survivable import adopt_seed, find_start, make_survivable
 
 KILLED = -signal.SIGKILL
 LAST = f'iter_{ITERATIONS}.pth'
@@ -224,6 +225,36 @@ def test_what_is_left_as_it_is():
         assert cfg.train_cfg == dict(type='RepeatableIterLoop')
         checkpoint = dict(type='DurableCheckpointHook', interval=1)
         assert cfg.default_hooks.checkpoint == checkpoint
+
+
+@pytest.mark.parametrize(
+    ('hook', 'name'),
+    [
+        (dict(by_epoch=False), 'run/iter_2.pth'),
+        (dict(), 'run/epoch_2.pth'),
+        (dict(out_dir='{root}/out'), 'out/run/epoch_2.pth'),
+        (dict(filename_tmpl='at_{}.pth'), 'run/at_2.pth'),
+    ],
+)
+def test_where_a_run_starts(hook, name, tmp_path):
+    """From what the config says until it has a checkpoint of its own."""
+    hook = {k: str(v).format('{}', root=tmp_path) if v else v for k, v in hook.items()}
+    cfg = Config(
+        dict(
+            work_dir=str(tmp_path / 'run'),
+            default_hooks=dict(checkpoint=hook),
+            resume='auto',
+            load_from='coco.pth',
+        )
+    )
+    assert find_start(cfg) is None
+    assert (cfg.resume, cfg.load_from) == (False, 'coco.pth')
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    torch.save(dict(state_dict={}, optimizer={}, meta={}, message_hub={}), path)
+    content, found = find_start(cfg)
+    assert (cfg.resume, cfg.load_from, found) == (True, str(path), str(path))
+    assert set(content) == {'state_dict', 'optimizer', 'meta', 'message_hub'}
 
 
 def test_the_seed_of_the_checkpoint():
