@@ -13,11 +13,11 @@ What it does:
     Data sets send their samples through `mmrapidnet.data_check.bad_sample`.
 """
 
-from mmrapidnet.data_check.bad_sample import prepare_sample
-
 
 def apply() -> None:
     """Let ``BaseDataset`` name the sample that fails."""
     from mmengine.dataset import BaseDataset
+
+    from mmrapidnet.data_check.bad_sample import prepare_sample
 
     BaseDataset.prepare_data = prepare_sample

@@ -202,8 +202,15 @@ def test_unknown_scope(monkeypatch):
 
 
 def dataloader(root, **kwargs):
-    dataset = dict(data_root=str(root), ann_file='a.json', data_prefix=dict(img='img/'))
-    return Config(dict(test_dataloader=dict(dataset=ConfigDict(dataset, **kwargs))))
+    dataset = dict(
+        type='CocoDataset',
+        data_root=str(root),
+        ann_file='a.json',
+        data_prefix=dict(img='img/'),
+        **kwargs,
+    )
+    loader = dict(dataset=ConfigDict(dataset))
+    return Config(dict(default_scope='mmdet', test_dataloader=loader))
 
 
 def test_dataset_check(tmp_path):
@@ -230,7 +237,11 @@ def test_dataset_check(tmp_path):
         UserError, match='no category dog: its categories are cat, bird'
     ):
         check_datasets(cfg, ['test_dataloader'])
-    check_datasets(dataloader(tmp_path), ['test_dataloader'])
+    cfg = dataloader(tmp_path, metainfo=dict(classes=('cat', 'bird')))
+    check_datasets(cfg, ['test_dataloader'])
+    # Without `classes` they are those of COCO.
+    with pytest.raises(UserError, match='no category airplane, apple, backpack, '):
+        check_datasets(dataloader(tmp_path), ['test_dataloader'])
 
 
 @pytest.mark.parametrize('name', ['RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'])

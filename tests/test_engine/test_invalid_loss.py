@@ -1,6 +1,9 @@
 """A loss that is no number: where a run stops, what it says, what it leaves."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +11,7 @@ import mini_run as mini
 import pytest
 import torch
 from bad_data import load
+from conftest import REPO
 from mmengine.hooks import Hook
 
 from mmrapidnet import compat
@@ -114,6 +118,51 @@ def test_where_losses_are_scaled_the_norm_says_nothing(tmp_path):
         iter=0,
     )
     InvalidLossHook().after_train_iter(runner, 0, {}, {'loss': torch.tensor(1.0)})
+
+
+PROCESS = """
+import sys
+from types import SimpleNamespace
+import torch
+from mmrapidnet.engine.invalid_loss import InvalidLossHook
+from mmrapidnet.errors import UserError
+
+rank, file = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group(
+    'gloo', init_method=f'file://{file}', rank=rank, world_size=2
+)
+hub = SimpleNamespace(log_scalars={}, get_info=lambda name: 'iter_2.pth')
+runner = SimpleNamespace(message_hub=hub, optim_wrapper=None, hooks=[], iter=2)
+batch = {'data_samples': [SimpleNamespace(img_path=f'{rank}.jpg')]}
+for loss in (1.0, float('nan') if rank else 1.0):
+    try:
+        InvalidLossHook().after_train_iter(runner, 0, batch, {'loss': loss})
+        print('fine')
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_all_processes_stop_together(tmp_path):
+    """The loss of the second alone is bad; the first must not write a checkpoint."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, '-c', PROCESS, str(rank), str(tmp_path / 'meeting')],
+            cwd=REPO,
+            env={**os.environ, 'PYTHONPATH': str(REPO)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said = [
+        process.communicate(timeout=300)[0].splitlines()[-2:] for process in processes
+    ]
+    line = (
+        'iteration 3: loss is nan with the images 1.jpg; '
+        'the last good checkpoint is iter_2.pth'
+    )
+    assert said == [['fine', line]] * 2
 
 
 def test_training_names_the_images_of_the_batch(shapes_root, tmp_path):
