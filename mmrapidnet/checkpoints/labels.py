@@ -108,7 +108,7 @@ def is_palette(palette: Any) -> bool:
     if not colours.size:
         return True
     return (
-        colours.dtype.kind in 'iu'
+        colours.dtype.kind in 'iuf'
         and colours.ndim == 2
         and colours.shape[1] == 3
         and colours.min() >= 0

@@ -69,8 +69,10 @@ def run(
 
     Raises:
         UserError: If the promise was broken, with how to run the first such case
-            again.
+            again; or if ``runs`` is below 1.
     """
+    if runs is not None and runs < 1:
+        raise UserError(f'--runs {runs}: give a number above 0')
     import_libraries()
     tally = Tally()
     with TemporaryDirectory() as folder, Progress(transient=True) as progress:
