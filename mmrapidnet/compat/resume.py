@@ -86,7 +86,7 @@ def _check_state(runner: Any) -> None:
 def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
     for group in optimizer.param_groups:
         for name, default in optimizer.defaults.items():
-            if not _alike(default, group[name]):
+            if not _alike(default, group.get(name, default)):
                 raise ValueError(f'the optimizer has no such {name}')
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
