@@ -99,6 +99,27 @@ def kill_me() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def wait_at(name: str) -> Callable[[], None]:
+    """Let a process wait to be killed where it would give a file its name.
+
+    However fast it is, it is still there to be killed then.
+
+    Args:
+        name: The file's name.
+    """
+    replace = os.replace
+
+    def wait_renaming(source, target):
+        if Path(target).name == name:
+            time.sleep(300)
+        replace(source, target)
+
+    def prepare() -> None:
+        os.replace = wait_renaming
+
+    return prepare
+
+
 class _TornFile(io.FileIO):
     """A file that half of the first write reaches before the process dies."""
 

@@ -6,6 +6,7 @@ import zipfile
 import pytest
 import torch
 
+from mmrapidnet.checkpoints import newest
 from mmrapidnet.checkpoints.newest import find_newest_whole, read_run
 from mmrapidnet.errors import UserError
 
@@ -88,7 +89,9 @@ def test_others_are_no_candidates(run):
 
 
 @pytest.mark.parametrize('damage', ['truncated', 'zeros', 'empty', 'weights'])
-def test_what_is_not_whole_is_passed_over(run, damage, capfd):
+def test_what_is_not_whole_is_passed_over(run, damage, monkeypatch):
+    said = []
+    monkeypatch.setattr(newest, 'print_log', lambda line, **kwargs: said.append(line))
     run.write(1)
     run.write(2)
     path = run.write(3)
@@ -107,9 +110,9 @@ def test_what_is_not_whole_is_passed_over(run, damage, capfd):
     else:
         torch.save(dict(state_dict={}), path)
     assert run.find() == 2
-    printed = ''.join(capfd.readouterr())
-    assert f'{path} ' in printed
-    assert 'passed over, looking for the checkpoint before it' in printed
+    (line,) = said
+    assert f'{path} ' in line
+    assert line.endswith('passed over, looking for the checkpoint before it')
     for step in (1, 2):
         (run.folder / f'iter_{step}.pth').write_bytes(b'')
     assert run.find() is None

@@ -10,7 +10,7 @@ import pytest
 import tiny_pretraining
 import torch
 from conftest import REPO
-from lives import ITERATIONS, Life, die_at, limit_files, load_short
+from lives import ITERATIONS, Life, die_at, limit_files, load_short, wait_at
 from mmengine.config import Config
 
 from mmrapidnet.checkpoints.compare import iter_values, list_differences
@@ -67,12 +67,18 @@ def test_five_kills(undisturbed, tmp_path):
     """While it starts and trains, and with a file in part or not yet noted."""
     cfg, expected = undisturbed
     generator = random.Random(0)
+
+    def kill(last, found, most):
+        """Some time after a file; however fast it is, it waits at the last."""
+        life = start(cfg, tmp_path, wait_at(last))
+        return life.kill_after(found, most * generator.random())
+
     lives = [
-        lambda: start(cfg, tmp_path).kill_after('life.txt', generator.random()),
-        lambda: start(cfg, tmp_path).kill_after('iter_1.pth', generator.random() / 4),
+        lambda: kill('iter_4.pth', 'life.txt', 1),
+        lambda: kill('iter_4.pth', 'iter_1.pth', 0.25),
         lambda: start(cfg, tmp_path, die_at('write', '.iter_4.pth')).end(),
         lambda: start(cfg, tmp_path, die_at('renamed', 'iter_5.pth')).end(),
-        lambda: start(cfg, tmp_path).kill_after('iter_6.pth', generator.random() / 8),
+        lambda: kill(LAST, 'iter_6.pth', 0.125),
     ]
     assert [life() for life in lives] == [KILLED] * 5
     text = finish(cfg, tmp_path)
