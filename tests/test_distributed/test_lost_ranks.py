@@ -33,7 +33,7 @@ def test_the_others_name_it(way, tmp_path):
                 lose(way)
             distributed.all_reduce(torch.ones(1))
 
-    ranks = fork_ranks(3, take_part, timeout=4)
+    ranks = fork_ranks(3, take_part, timeout=10)
     for survivor in (ranks[0], ranks[2]):
         survivor.join(60)
         assert survivor.exitcode == 1

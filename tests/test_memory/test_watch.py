@@ -1,7 +1,6 @@
 """Watching real processes: what they hold, and that none stays."""
 
 import sys
-import time
 
 import psutil
 import pytest
@@ -37,9 +36,7 @@ def test_a_process_and_its_child(tmp_path):
 
 def test_stopped_with_all_its_children(tmp_path):
     command = write(tmp_path, HOLD.format(seconds=600))
-    start = time.monotonic()
     curve = watch(command, tmp_path / 'log', seconds=2, interval=0.1)
-    assert time.monotonic() - start < 60
     assert curve.workers[-1] > 0
     running = [process.info['cmdline'] for process in psutil.process_iter(['cmdline'])]
     assert not any(command[1] in (line or ()) for line in running)
