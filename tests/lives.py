@@ -14,6 +14,7 @@ from pathlib import Path
 import tiny_models
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from mmrapidnet.checkpoints import durable
@@ -64,6 +65,8 @@ class Life:
     def _live(self, cfg: Config, prepare: Callable[[], None]) -> None:
         # A pool of threads does not live on in a forked process.
         torch.set_num_threads(1)
+        # Loggers of earlier runs write to what was stdout then.
+        MMLogger._instance_dict.clear()
         # Neither matters here, and both take longer than an iteration.
         Config.pretty_text = property(lambda self: '')
         Runner._log_env = lambda *args: None

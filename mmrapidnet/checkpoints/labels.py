@@ -107,7 +107,7 @@ def is_palette(palette: Any) -> bool:
         return False
     if not colours.size:
         return True
-    return (
+    return bool(
         colours.dtype.kind in 'iuf'
         and colours.ndim == 2
         and colours.shape[1] == 3
