@@ -75,7 +75,7 @@ def test_five_kills(undisturbed, tmp_path):
 
     lives = [
         lambda: kill('iter_4.pth', 'life.txt', 1),
-        lambda: kill('iter_4.pth', 'iter_1.pth', 0.25),
+        lambda: kill('iter_4.pth', 'last_checkpoint', 0.25),
         lambda: start(cfg, tmp_path, die_at('write', '.iter_4.pth')).end(),
         lambda: start(cfg, tmp_path, die_at('renamed', 'iter_5.pth')).end(),
         lambda: kill(LAST, 'iter_6.pth', 0.125),
