@@ -10,18 +10,14 @@ Importing this module registers the hook; in a config::
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
-from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from torch import nn
 
 from mmrapidnet.checkpoints.durable import remove_leftovers, write_whole
 from mmrapidnet.checkpoints.newest import POINTER
@@ -68,7 +64,6 @@ class DurableCheckpointHook(CheckpointHook):
       ``last_checkpoint`` included.
     - Old checkpoints, the best one included, are removed only after the new one is
       whole; mmengine removes them first.
-    - Gradients that are accumulated but not yet applied are kept (with one process).
 
     Args:
         kwargs: As for mmengine's ``CheckpointHook``, for a folder on this machine.
@@ -84,31 +79,6 @@ class DurableCheckpointHook(CheckpointHook):
             for folder in {Path(self.out_dir), Path(runner.work_dir)}:
                 remove_leftovers(folder)
             self._remove_outdated()
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the gradients of an accumulation that is under way."""
-        parameters = _bare(runner.model).named_parameters()
-        gradients = {name: p.grad for name, p in parameters if p.grad is not None}
-        if not gradients:
-            return
-        if get_world_size() == 1:
-            checkpoint['gradients'] = gradients
-        else:
-            # Each process has its own, and only the first one writes.
-            print_log(
-                'this checkpoint lacks the gradients accumulated since the last step '
-                'of the optimizer; let its interval be a multiple of '
-                'accumulative_counts',
-                logger='current',
-                level=logging.WARNING,
-            )
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Go on with an accumulation that was under way."""
-        gradients = checkpoint.get('gradients', {}) if runner._resume else {}
-        for name, parameter in _bare(runner.model).named_parameters():
-            if name in gradients:
-                parameter.grad = gradients[name].to(parameter)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         # If this follows the best checkpoint, that one is whole by now.
@@ -147,7 +117,3 @@ class DurableCheckpointHook(CheckpointHook):
     def _remove_outdated(self) -> None:
         if is_main_process():
             self.file_backend.remove_outdated(Path(self.out_dir))
-
-
-def _bare(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
