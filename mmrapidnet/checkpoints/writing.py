@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmrapidnet.checkpoints import safetensors_file
+from mmrapidnet.checkpoints.durable import write_whole
 from mmrapidnet.errors import UserError
 
 
@@ -52,17 +53,15 @@ def write_checkpoint(dst: Path, state: dict[str, Tensor], meta: dict[str, Any]) 
         name: value.detach().clone(memory_format=torch.contiguous_format)
         for name, value in state.items()
     }
-    temporary = dst.with_name(f'.{dst.name}.{os.getpid()}')
     try:
-        dst.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, 'wb') as file:
-            if dst.suffix == safetensors_file.SUFFIX:
-                file.write(safetensors_file.write(state, meta))
-            else:
-                torch.save(dict(state_dict=state, meta=meta), file)
-        os.replace(temporary, dst)
+        write_whole(dst, _to_bytes(state, meta, dst.suffix))
     except OSError as error:
         raise UserError(f'{dst} cannot be written: {error.strerror}') from error
-    finally:
-        if temporary.exists():
-            temporary.unlink()
+
+
+def _to_bytes(state: dict[str, Tensor], meta: dict[str, Any], suffix: str) -> bytes:
+    if suffix == safetensors_file.SUFFIX:
+        return safetensors_file.write(state, meta)
+    content = io.BytesIO()
+    torch.save(dict(state_dict=state, meta=meta), content)
+    return content.getvalue()
