@@ -50,7 +50,7 @@ class InvalidLossHook(Hook):
                 and the last checkpoint.
         """
         values = {**(outputs or {}), 'grad_norm': _grad_norm(runner)}
-        values = {name: float(value) for name, value in values.items()}
+        values = {name: torch.as_tensor(value).item() for name, value in values.items()}
         found = {name: v for name, v in values.items() if not math.isfinite(v)}
         fault = ''
         if found:
