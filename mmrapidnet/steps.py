@@ -30,7 +30,7 @@ def run_tool(tool: Path, arguments: Sequence[str | Path], log: Path) -> None:
         UserError: If it fails, naming the log.
     """
     command = [shown(part) for part in (Path(sys.executable), tool, *arguments)]
-    say('  $ ' + shlex.join(command))
+    say_command(command)
     with (
         log.open('w') as file,
         subprocess.Popen(
@@ -66,6 +66,11 @@ def describe_progress(match: re.Match) -> str:
     if match['eta']:
         words += f'  time left {match["eta"]}'
     return words
+
+
+def say_command(command: Sequence[str | Path]) -> None:
+    """Print a command as the user can type it, before it runs."""
+    say('  $ ' + shlex.join(map(shown, command)))
 
 
 def say(words: str) -> None:

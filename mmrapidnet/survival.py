@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from mmrapidnet.checkpoints.compare import iter_values, list_differences
 from mmrapidnet.checkpoints.durable import PARTIAL
 from mmrapidnet.checkpoints.pretrained import read_checkpoint, shorten
 from mmrapidnet.errors import UserError
-from mmrapidnet.steps import last_checkpoint, say, shown
+from mmrapidnet.steps import last_checkpoint, say, say_command, shown
 
 # What a run logs when it begins to train.
 _BEGINS = 'Checkpoints will be saved to'
@@ -157,7 +156,7 @@ class _Life:
         self.log = folder / f'life_{len(_logs(folder)):03d}.txt'
         command = [sys.executable, str(train), config, '--work-dir', str(folder)]
         command += ['--resume', 'auto', *arguments]
-        say('  $ ' + shlex.join(map(str, map(shown, command))))
+        say_command(command)
         self.begin = time.monotonic()
         with self.log.open('w') as log:
             self.process = subprocess.Popen(

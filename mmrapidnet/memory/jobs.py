@@ -16,7 +16,7 @@ from mmrapidnet.data.scene import draw_scene
 from mmrapidnet.errors import UserError
 from mmrapidnet.memory.curve import MIB, Curve, draw
 from mmrapidnet.memory.watch import watch
-from mmrapidnet.steps import say, shown
+from mmrapidnet.steps import say, say_command, shown
 
 # Of the images, in pixels.
 SIZES = (96, 640)
@@ -189,7 +189,7 @@ def _record(
 ) -> Curve:
     """Watch a command, write and draw its curve, and hold it to be flat."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    say('  $ ' + ' '.join(command))
+    say_command(command)
     curve = watch(command, path.with_suffix('.log'), seconds)
     record = dict(
         name=name,
