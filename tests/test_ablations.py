@@ -7,6 +7,7 @@ from conftest import REPO, assert_one_line_error, run_tool
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
+from tool_server import fork_tool
 
 from mmrapidnet.analysis.ablations import COLUMNS, print_table, read_ablations
 from mmrapidnet.engine.config import load_config
@@ -117,5 +118,5 @@ def test_table_for_a_terminal(table, capsys):
 
 
 def test_folder_that_is_not_there(tmp_path):
-    done = run_tool('ablations.py', '--folder', tmp_path / 'nowhere')
+    done = fork_tool('ablations.py', '--folder', tmp_path / 'nowhere')
     assert_one_line_error(done, 'nowhere/published.yml: give the folder of the ablat')

@@ -6,10 +6,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import REPO, assert_one_line_error, run_tool
+from conftest import REPO, assert_one_line_error
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.registry import DATASETS
 from PIL import Image
+from tool_server import fork_tool
 from torchvision import transforms
 
 from mmrapidnet.analysis.complexity import MODEL_NAMES, build_classifier
@@ -161,7 +162,7 @@ def test_images_are_prepared_as_published(name, edge, size, turned, tmp_path):
 @pytest.mark.parametrize('layout', ['class_folders', 'image_list'])
 def test_testing(layout, request, checkpoint, tmp_path):
     root = request.getfixturevalue(layout)
-    done = run_tool(
+    done = fork_tool(
         'test.py',
         *(CONFIG, checkpoint, '--data-root', root, '--work-dir', tmp_path / 'run'),
         *('--out', tmp_path / 'predictions.pkl', '--show-dir', tmp_path / 'drawn'),
@@ -180,7 +181,7 @@ def test_testing(layout, request, checkpoint, tmp_path):
 
 
 def test_data_set_that_is_not_there(checkpoint, tmp_path):
-    done = run_tool('test.py', CONFIG, checkpoint, '--data-root', tmp_path / 'nowhere')
+    done = fork_tool('test.py', CONFIG, checkpoint, '--data-root', tmp_path / 'nowhere')
     assert_one_line_error(
         done,
         'nowhere/val is missing; expected there: one folder a class, or all images and',
@@ -212,7 +213,7 @@ def test_folders_and_lists_without_their_images(tmp_path):
 def test_folder_without_all_classes(checkpoint, tmp_path):
     for name in 'abc':
         draw(tmp_path / 'val' / name / 'image.JPEG')
-    done = run_tool('test.py', CONFIG, checkpoint, '--data-root', tmp_path)
+    done = fork_tool('test.py', CONFIG, checkpoint, '--data-root', tmp_path)
     assert_one_line_error(
         done, 'val holds 3 folders instead of 1000, one for each class; expected there'
     )
@@ -239,7 +240,7 @@ def test_config_without_a_recipe(tmp_path):
     base = REPO / 'configs' / 'rapidnet_ti_in1k.py'
     path.write_text(f"_base_ = '{base}'\ntrain_cfg = None\n")
     assert_one_line_error(
-        run_tool('train.py', path),
+        fork_tool('train.py', path),
         'testing.py has no training recipe (train_cfg): it is for testing weights, '
         'with tools/test.py CONFIG CHECKPOINT',
     )

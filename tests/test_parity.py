@@ -5,6 +5,7 @@ import json
 import pytest
 from conftest import REPO, assert_one_line_error, run_tool
 from tiny_models import load, write_checkpoint, write_config
+from tool_server import fork_tool
 
 from mmrapidnet import parity
 from mmrapidnet.analysis import machine
@@ -147,7 +148,7 @@ def test_map_is_mmdets(shapes_root, tmp_path):
     cfg = load('detector', tmp_path, root)
     weights = write_checkpoint(cfg, tmp_path / 'weights.pth')
     prefix = tmp_path / 'detections'
-    done = run_tool(
+    done = fork_tool(
         *('test.py', write_config('detector', tmp_path), weights, '--data-root', root),
         *('--work-dir', tmp_path / 'out', '--cfg-options'),
         f'test_evaluator.outfile_prefix={prefix}',
@@ -174,7 +175,7 @@ def segmenter(shapes_root, tmp_path):
 
 def test_command(segmenter, tmp_path):
     out = tmp_path / 'out'
-    done = run_tool('parity.py', *segmenter, '--formats', 'onnx', '--out', out)
+    done = fork_tool('parity.py', *segmenter, '--formats', 'onnx', '--out', out)
     assert done.returncode == 0, done.stderr
     record = json.loads((out / 'parity.json').read_text())
     fp32, fused, onnx = (row['metrics']['mIoU'] for row in record['rows'])
@@ -189,7 +190,7 @@ def test_bad_input(segmenter, tmp_path):
     assert_one_line_error(done, 'shapes.py: give a checkpoint after each config')
     page = tmp_path / 'PAGE.md'
     page.write_text('nothing')
-    done = run_tool('parity.py', SEGMENTER, 'no.pth', '--into', page)
+    done = fork_tool('parity.py', SEGMENTER, 'no.pth', '--into', page)
     assert_one_line_error(done, 'PAGE.md has no place for the tables', parity._BEGIN)
-    done = run_tool('parity.py', config, 'no.pth', '--out', tmp_path)
+    done = fork_tool('parity.py', config, 'no.pth', '--out', tmp_path)
     assert_one_line_error(done, f'test.py {config.name} failed', 'no.pth')

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import REPO, run_tool
+from conftest import REPO
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
+from tool_server import fork_tool
 
 from mmrapidnet.data import CLS_CLASSES, write_shapes_cls
 from mmrapidnet.engine.config import load_config
@@ -118,10 +119,10 @@ def test_training_testing_and_teaching(root, tmp_path):
     config = 'configs/rapidnet_ti_shapescls.py'
     data = ('--data-root', root, '--work-dir')
     teacher = tmp_path / 'teacher'
-    done = run_tool('train.py', config, *data, teacher, '--cfg-options', *QUICK)
+    done = fork_tool('train.py', config, *data, teacher, '--cfg-options', *QUICK)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     checkpoint = teacher / 'iter_2.pth'
-    done = run_tool(
+    done = fork_tool(
         *('test.py', config, checkpoint, *data, tmp_path / 'test'),
         *('--cfg-options', *QUICK),
     )
@@ -135,7 +136,7 @@ def test_training_testing_and_teaching(root, tmp_path):
 
     student = 'configs/rapidnet_slim_shapescls.py'
     options = (f'model.teacher.checkpoint={checkpoint}', *QUICK)
-    done = run_tool(
+    done = fork_tool(
         *('train.py', student, *data, tmp_path / 'student', '--cfg-options', *options)
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

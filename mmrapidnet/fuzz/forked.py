@@ -21,6 +21,7 @@ _LIBRARIES = ('mmdet.apis', 'mmseg.apis', 'mmpretrain.apis')
 _RAISED = 1
 # What argparse ends with.
 _USAGE = 2
+_LOG_MODE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 @dataclass(frozen=True)
@@ -84,26 +85,50 @@ def run_forked(
     """
     log = folder / 'output.txt'
     start = time.monotonic()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        _become(script, arguments, folder, log)
-    status = _wait(child, start + timeout)
+    status = fork_script(script, arguments, folder, (log, log), timeout)
     seconds = time.monotonic() - start
     return Outcome(status, log.read_text(errors='replace'), seconds)
 
 
-def _become(script: Path, arguments: Sequence[str], folder: Path, log: Path) -> None:
+def fork_script(
+    script: Path,
+    arguments: Sequence[str],
+    folder: Path,
+    logs: tuple[Path, Path],
+    timeout: float,
+) -> int | None:
+    """Run a script in a fork, its output in files.
+
+    Args:
+        script: The script.
+        arguments: Its arguments.
+        folder: Where it runs.
+        logs: What it writes to stdout and to stderr goes there; may be the same.
+        timeout: Seconds after which it is killed, with its children.
+
+    Returns:
+        The exit status; negative: the signal that ended it; None: it was killed at
+        the time-out.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        _become(script, arguments, folder, logs)
+    return _wait(child, time.monotonic() + timeout)
+
+
+def _become(
+    script: Path, arguments: Sequence[str], folder: Path, logs: tuple[Path, Path]
+) -> None:
     """Run the script and end, in the child."""
     status = _RAISED
     try:
         os.setsid()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(descriptor, 1)
-        os.dup2(descriptor, 2)
+        for target, log in enumerate(logs, 1):
+            os.dup2(os.open(log, _LOG_MODE), target)
         sys.stdout = os.fdopen(1, 'w', buffering=1, closefd=False)
         sys.stderr = os.fdopen(2, 'w', buffering=1, closefd=False)
         os.chdir(folder)

@@ -7,6 +7,7 @@ import modelindex
 import pytest
 import yaml
 from conftest import REPO, assert_one_line_error, run_tool
+from tool_server import fork_tool
 
 from mmrapidnet.analysis import figures, model_card
 from mmrapidnet.analysis.complexity import build_classifier, count_parameters
@@ -271,7 +272,7 @@ def test_command_writes_and_checks(small):
         assert f'{name}\n' in done.stdout
     readme = small / 'README.md'
     readme.write_text(readme.read_text().replace('61.5', '61.6'))
-    done = run_tool('model_cards.py', '--root', small, '--check')
+    done = fork_tool('model_cards.py', '--root', small, '--check')
     assert_one_line_error(
         done, 'README.md not as generated', 'run python tools/model_cards.py'
     )

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import REPO, assert_one_line_error, run_tool
+from tool_server import fork_tool
 
 from mmrapidnet.data import (
     CLS_CLASSES,
@@ -303,10 +304,10 @@ def test_command_line(tmp_path):
     ):
         assert row in printed
     assert_one_line_error(
-        run_tool('make_shapes.py', root, *layout), 'holds Shapes made with'
+        fork_tool('make_shapes.py', root, *layout), 'holds Shapes made with'
     )
     assert_one_line_error(
-        run_tool('make_shapes.py', tmp_path / 'none', *layout, '--train', 0),
+        fork_tool('make_shapes.py', tmp_path / 'none', *layout, '--train', 0),
         'train must have at least 1 image, got 0',
     )
 

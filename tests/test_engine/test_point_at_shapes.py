@@ -5,8 +5,9 @@ import re
 from functools import partial
 
 import pytest
-from conftest import REPO, assert_one_line_error, run_tool
+from conftest import REPO, assert_one_line_error
 from mmengine.config import Config
+from tool_server import fork_tool
 
 from mmrapidnet import data
 from mmrapidnet.engine.config import load_config
@@ -141,11 +142,11 @@ def test_a_missing_data_set_says_how_to_make_it(tmp_path):
 
 def test_command_lines_that_cannot_be(tmp_path):
     where = ('--shapes', tmp_path, '--data-root', 'elsewhere')
-    done = run_tool('train.py', DET, *where)
+    done = fork_tool('train.py', DET, *where)
     assert_one_line_error(
         done, f'--shapes {tmp_path} and --data-root elsewhere both say', 'give one of'
     )
-    done = run_tool('test.py', DET, 'nowhere.pth', '--shapes', tmp_path / 'gone')
+    done = fork_tool('test.py', DET, 'nowhere.pth', '--shapes', tmp_path / 'gone')
     assert_one_line_error(done, 'make it: python tools/make_shapes.py')
 
 
@@ -179,7 +180,7 @@ def test_training_testing_and_drawing(config, metrics, options, shapes_root, tmp
     )
     run, test = tmp_path / 'run', tmp_path / 'test'
     common = ('--shapes', shapes_root, '--cfg-options', *short)
-    done = run_tool('train.py', config, '--work-dir', run, *common)
+    done = fork_tool('train.py', config, '--work-dir', run, *common)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     losses = re.findall(r'Iter\(train\)\s*\[(\d)/2\].*?\bloss: (\d+\.\d+)', done.stdout)
     assert [step for step, _ in losses] == ['1', '2']
@@ -187,7 +188,7 @@ def test_training_testing_and_drawing(config, metrics, options, shapes_root, tmp
     assert set(trained['metrics']) >= metrics
 
     checkpoint = run / 'iter_2.pth'
-    done = run_tool('test.py', config, checkpoint, '--work-dir', test, *common)
+    done = fork_tool('test.py', config, checkpoint, '--work-dir', test, *common)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     tested = json.loads((test / 'metrics.json').read_text())
     assert tested['metrics'] == trained['metrics']
@@ -195,6 +196,6 @@ def test_training_testing_and_drawing(config, metrics, options, shapes_root, tmp
     image = sorted((shapes_root / 'coco' / 'val2017').glob('*.jpg'))[0]
     drawn = tmp_path / 'drawn'
     where = ('--config', config, '--checkpoint', checkpoint, '--out', drawn)
-    done = run_tool('infer.py', image, *where, '--shapes')
+    done = fork_tool('infer.py', image, *where, '--shapes')
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert len(list((drawn / 'vis').iterdir())) == 1

@@ -7,6 +7,7 @@ import pytest
 from conftest import REPO, assert_one_line_error, run_tool
 from pycocotools.coco import COCO
 from tiny_models import load, write_checkpoint, write_config
+from tool_server import fork_tool
 
 from mmrapidnet.errors import UserError
 from mmrapidnet.memory import jobs
@@ -116,7 +117,7 @@ def test_bad_input(tmp_path):
     out = ('--out', tmp_path)
     done = run_tool('memory.py', *out, 'inference', 'a.py', 'a.pth', '--images', '0')
     assert_one_line_error(done, '--images 0: give at least 1')
-    done = run_tool('memory.py', *out, 'training', 'a.py', '--minutes', '0')
+    done = fork_tool('memory.py', *out, 'training', 'a.py', '--minutes', '0')
     assert_one_line_error(done, '--minutes 0: give a time above 0')
-    done = run_tool('memory.py', *out, 'training', 'nowhere.py')
+    done = fork_tool('memory.py', *out, 'training', 'nowhere.py')
     assert_one_line_error(done, 'train.py ended with status 1: error: there is no conf')

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from conftest import assert_one_line_error, run_tool
+from tool_server import fork_tool
 
 from mmrapidnet.models import RapidNet
 
@@ -33,7 +34,7 @@ def weights(tmp_path_factory):
 
 def train(root, tmp_path, *arguments, config=DET):
     where = ('--data-root', root, '--work-dir', tmp_path / 'run')
-    return run_tool('train.py', config, *where, *arguments)
+    return fork_tool('train.py', config, *where, *arguments)
 
 
 def test_config_that_is_not_there():
@@ -44,7 +45,7 @@ def test_config_that_is_not_there():
 @pytest.mark.parametrize('tool', ['train.py', 'test.py'])
 def test_data_set_that_is_not_there(tool, weights, tmp_path):
     checkpoint = [weights] if tool == 'test.py' else []
-    done = run_tool(tool, DET, *checkpoint, '--data-root', tmp_path / 'nowhere')
+    done = fork_tool(tool, DET, *checkpoint, '--data-root', tmp_path / 'nowhere')
     assert_one_line_error(done, 'no data set at', LAYOUT, '`make quickstart` needs no')
 
 
@@ -80,7 +81,7 @@ def test_checkpoint_that_is_not_there(shapes_root, tmp_path):
     for option in ('--resume', '--pretrained'):
         done = train(shapes_root / 'coco', tmp_path, option, 'nowhere.pth')
         assert_one_line_error(done, 'checkpoint nowhere.pth does not exist')
-    done = run_tool('test.py', DET, 'nowhere.pth', '--data-root', shapes_root / 'coco')
+    done = fork_tool('test.py', DET, 'nowhere.pth', '--data-root', shapes_root / 'coco')
     assert_one_line_error(done, 'checkpoint nowhere.pth does not exist')
 
 
@@ -90,7 +91,7 @@ def test_checkpoint_of_another_arch(weights, shapes_root, tmp_path):
     assert_one_line_error(done, 'backbone.pth does not fit RapidNet', 'same arch')
     done = train(root, tmp_path, '--resume', weights)
     assert_one_line_error(done, 'backbone.pth cannot be resumed', 'load_from=')
-    done = run_tool('test.py', DET, weights, '--data-root', root)
+    done = fork_tool('test.py', DET, weights, '--data-root', root)
     assert_one_line_error(done, 'backbone.pth matches nothing of MaskRCNN')
 
 
@@ -101,7 +102,7 @@ def test_truncated_checkpoint(weights, shapes_root, tmp_path):
     for option in ('--pretrained', '--resume'):
         done = train(root, tmp_path, option, cut)
         assert_one_line_error(done, 'cut.pth is truncated or not a checkpoint')
-    done = run_tool('test.py', DET, cut, '--data-root', root)
+    done = fork_tool('test.py', DET, cut, '--data-root', root)
     assert_one_line_error(done, 'cut.pth is truncated or not a checkpoint')
 
 
@@ -117,6 +118,6 @@ def test_checkpoint_that_is_more_than_data(form, shapes_root, tmp_path):
     for option in ('--pretrained', '--resume'):
         done = train(root, tmp_path, option, path)
         assert_one_line_error(done, 'evil.pth')
-    done = run_tool('test.py', DET, path, '--data-root', root)
+    done = fork_tool('test.py', DET, path, '--data-root', root)
     assert_one_line_error(done, 'evil.pth')
     assert not canary.exists()

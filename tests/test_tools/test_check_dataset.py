@@ -7,6 +7,7 @@ import pytest
 import tiny_models
 from bad_data import FILE_KINDS, CocoSplit
 from conftest import assert_one_line_error, run_tool
+from tool_server import fork_tool
 
 SHORT = (
     'train_cfg.max_iters=3',
@@ -48,14 +49,14 @@ def plant(root, files, changes=CHANGES):
 
 def train(config, root, *arguments):
     where = ('--data-root', root, '--work-dir', root / 'run', *arguments)
-    return run_tool('train.py', config, *where, '--cfg-options', *SHORT)
+    return fork_tool('train.py', config, *where, '--cfg-options', *SHORT)
 
 
 def test_a_summary_and_all_in_a_file(config, tmp_path):
     plant(tmp_path, FILE_KINDS)
     out = tmp_path / 'found' / 'problems.jsonl'
     options = ('--data-root', tmp_path, '--splits', 'val', '--out', out, '--workers', 2)
-    done = run_tool('check_dataset.py', config, *options)
+    done = fork_tool('check_dataset.py', config, *options)
     found = [json.loads(line) for line in out.read_text().splitlines()]
     # A thin image is also a wide one.
     expected = [kind for kind, _ in FILE_KINDS.values()] + [FILE_KINDS['wide'][0]]
@@ -77,7 +78,7 @@ def test_a_good_data_set(shapes_root):
     done = run_tool('check_dataset.py', config, '--data-root', shapes_root / 'ade')
     assert done.returncode == 0, done.stderr
     assert 'nothing is wrong with the data sets' in done.stdout
-    done = run_tool('check_dataset.py', config, '--data-root', 'nowhere')
+    done = fork_tool('check_dataset.py', config, '--data-root', 'nowhere')
     assert_one_line_error(done, '2 of these problems stop training')
     assert 'unusable data set: no data set at nowhere' in done.stdout
 
@@ -108,7 +109,7 @@ def test_training_stops_at_an_image(config, tmp_path):
 
 def test_testing_stops_before_it_starts(config, tmp_path):
     plant(tmp_path, ['zero_bytes'])
-    done = run_tool('test.py', config, 'any.pth', '--data-root', tmp_path)
+    done = fork_tool('test.py', config, 'any.pth', '--data-root', tmp_path)
     assert_one_line_error(
         done, f'error: {tmp_path}/val2017/zero_bytes.jpg: ', 'the file has zero bytes'
     )

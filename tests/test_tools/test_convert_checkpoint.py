@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import REPO, assert_one_line_error, run_tool
 from mmengine.registry import MODELS, DefaultScope
+from tool_server import fork_tool
 
 from mmrapidnet.checkpoints.published import AUTHORS, published_names
 from mmrapidnet.data import SEG_CLASSES
@@ -65,9 +66,9 @@ def test_converts(options, entry, other, shift, published, state, tmp_path):
 
 def test_errors(published, tmp_path):
     tool, dst = 'convert_checkpoint.py', tmp_path / 'ours.pth'
-    done = run_tool(tool, published, dst, '--model', 'rapidnet_s')
+    done = fork_tool(tool, published, dst, '--model', 'rapidnet_s')
     assert_one_line_error(done, 'does not fit rapidnet_s: missing')
-    done = run_tool(tool, tmp_path / 'gone.pth', dst)
+    done = fork_tool(tool, tmp_path / 'gone.pth', dst)
     assert_one_line_error(done, 'gone.pth does not exist')
     assert not dst.exists()
 
@@ -75,9 +76,9 @@ def test_errors(published, tmp_path):
 def test_what_trains_and_tests_asks_for_conversion(published, shapes_root, tmp_path):
     command = f'`python tools/convert_checkpoint.py {published} RapidNet_Ti_converted'
     where = ('--data-root', shapes_root / 'ade', '--work-dir', tmp_path / 'run')
-    done = run_tool('train.py', SEG, *where, '--pretrained', published)
+    done = fork_tool('train.py', SEG, *where, '--pretrained', published)
     assert_one_line_error(done, 'RapidNet_Ti.pth is a RapidNet class', command)
-    done = run_tool('test.py', SEG, published, *where)
+    done = fork_tool('test.py', SEG, published, *where)
     assert_one_line_error(done, 'RapidNet_Ti.pth is a RapidNet class', command)
 
 
@@ -93,12 +94,12 @@ def test_a_converted_segmenter_is_tested(suffix, shapes_root, tmp_path):
     names = layout.published_names(ours, 'backbone.')
     src, dst = tmp_path / 'published.pth', tmp_path / f'ours.{suffix}'
     torch.save({'state_dict': {names[k]: v for k, v in ours.items()}, 'meta': {}}, src)
-    done = run_tool('convert_checkpoint.py', src, dst)
+    done = fork_tool('convert_checkpoint.py', src, dst)
     assert done.returncode == 0, done.stderr
     assert 'Semantic FPN (mmseg 0.x) checkpoint with RapidNet' in done.stdout
 
     where = ('--shapes', shapes_root, '--work-dir', tmp_path / 'run')
-    done = run_tool('test.py', RECIPE, dst, *where)
+    done = fork_tool('test.py', RECIPE, dst, *where)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / 'run' / 'metrics.json').read_text())
     assert 0 <= results['metrics']['mIoU'] <= 100

@@ -7,6 +7,7 @@ import pytest
 from conftest import assert_one_line_error, run_tool
 from mmengine.config import Config
 from tiny_models import load, write_checkpoint, write_config
+from tool_server import fork_tool
 
 from mmrapidnet.deploy.runner import ExportedModel
 from mmrapidnet.engine import options
@@ -57,7 +58,7 @@ def test_exporting(segmenter):
 
 def test_testing_gives_the_metrics_of_the_checkpoint(segmenter, read_config, tmp_path):
     config, root, folder, _ = segmenter
-    done = run_tool(
+    done = fork_tool(
         'test.py',
         *(config, folder / 'exported' / 'seg.onnx', '--data-root', root),
         *('--work-dir', tmp_path / 'work', '--out', tmp_path / 'maps'),
@@ -75,7 +76,7 @@ def test_testing_gives_the_metrics_of_the_checkpoint(segmenter, read_config, tmp
 def test_drawing(segmenter, shapes_root, tmp_path):
     config, _, folder, _ = segmenter
     image = shapes_root / 'coco' / 'val2017' / '000000000001.jpg'
-    done = run_tool(
+    done = fork_tool(
         'infer.py',
         *(image, '--config', config, '--out', tmp_path),
         *('--checkpoint', folder / 'exported' / 'seg.onnx'),
@@ -88,7 +89,7 @@ def test_drawing(segmenter, shapes_root, tmp_path):
 
 def test_an_exported_file_of_another_config(segmenter):
     config, root, folder, _ = segmenter
-    done = run_tool(
+    done = fork_tool(
         'test.py',
         *(config, folder / 'exported' / 'seg.onnx', '--data-root', root),
         *('--cfg-options', 'model.neck.out_channels=32'),

@@ -7,7 +7,8 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from conftest import REPO, run_tool
+from conftest import REPO
+from tool_server import fork_tool
 
 from mmrapidnet.data import CLASSES
 
@@ -89,12 +90,12 @@ def test_own_classes(method, classes, size, own_data, tmp_path):
     options = [*SHORT[method], *(SMALL[method] if size == 'small' else [])]
     options += [f'{n}_dataloader.num_workers=1' for n in ('train', 'val', 'test')]
     common = ('--work-dir', tmp_path / 'run', '--cfg-options', *options)
-    done = run_tool('train.py', own, *common, timeout=1800)
+    done = fork_tool('train.py', own, *common, timeout=1800)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     trained = json.loads((tmp_path / 'run' / 'metrics.json').read_text())
 
     checkpoint = tmp_path / 'run' / CHECKPOINT[method]
-    done = run_tool('test.py', own, checkpoint, *common, timeout=1800)
+    done = fork_tool('test.py', own, checkpoint, *common, timeout=1800)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     tested = json.loads((tmp_path / 'run' / 'metrics.json').read_text())
     assert tested['metrics'] == trained['metrics']
@@ -104,7 +105,7 @@ def test_own_classes(method, classes, size, own_data, tmp_path):
             assert re.search(rf'\|\s+{name}\s+\|', done.stdout), name
 
     image = next((own_data / 'val').iterdir())
-    done = run_tool(
+    done = fork_tool(
         'infer.py',
         *(image, '--config', own, '--checkpoint', checkpoint),
         *('--out', tmp_path / 'drawn'),

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import assert_one_line_error, run_command, run_tool
+from conftest import assert_one_line_error, run_command
 from tiny_pretraining import load_tiny, write_config, write_images, write_teacher
+from tool_server import fork_tool
 
 from mmrapidnet.compat.checkpoint import load
 
@@ -31,7 +32,7 @@ def trained(roots, teacher, tmp_path_factory):
     """A config and its run with a teacher, of two epochs of three iterations."""
     folder = tmp_path_factory.mktemp('tiny')
     config = write_config(folder)
-    done = run_tool(
+    done = fork_tool(
         *('train.py', config, '--work-dir', folder / 'run'),
         *('--data-root', roots['folders']),
         *('--cfg-options', f'model.teacher.checkpoint={teacher}'),
@@ -41,7 +42,7 @@ def trained(roots, teacher, tmp_path_factory):
 
 
 def evaluate(config, checkpoint, root, work_dir, *arguments) -> dict[str, float]:
-    done = run_tool(
+    done = fork_tool(
         *('test.py', config, checkpoint, '--data-root', root),
         *('--work-dir', work_dir, *arguments),
     )
@@ -75,14 +76,14 @@ def test_fusing_and_exporting(trained, roots, tmp_path):
     root = roots['folders']
     plain = evaluate(config, checkpoint, root, tmp_path / 'plain')
     fused = tmp_path / 'fused.pth'
-    done = run_tool('fuse.py', checkpoint, fused)
+    done = fork_tool('fuse.py', checkpoint, fused)
     assert done.returncode == 0, done.stderr[-3000:]
     for arguments in ((fused,), (checkpoint, '--fuse')):
         found = evaluate(config, arguments[0], root, tmp_path / 'f', *arguments[1:])
         assert found == plain
     exported = tmp_path / 'tiny.onnx'
     image = next((root / 'val').glob('*/*.JPEG'))
-    done = run_tool(
+    done = fork_tool(
         *('export.py', config, checkpoint, '--format', 'onnx', '--out', exported),
         *('--image', image, '--cfg-options', 'model.teacher.checkpoint=gone.pth'),
     )
@@ -93,7 +94,7 @@ def test_fusing_and_exporting(trained, roots, tmp_path):
 def test_missing_teacher(roots, tmp_path):
     config = write_config(tmp_path)
     where = ('--data-root', roots['folders'], '--work-dir', tmp_path / 'run')
-    done = run_tool('train.py', config, *where)
+    done = fork_tool('train.py', config, *where)
     assert_one_line_error(
         done,
         'the teacher (ImageClassifier) has no weights: give their file with '
@@ -101,7 +102,7 @@ def test_missing_teacher(roots, tmp_path):
         '--cfg-options model.head.distillation=none',
     )
     option = 'model.teacher.checkpoint=nowhere.pth'
-    done = run_tool('train.py', config, *where, '--cfg-options', option)
+    done = fork_tool('train.py', config, *where, '--cfg-options', option)
     assert_one_line_error(done, 'the teacher (ImageClassifier) has no file nowhere.pth')
     assert not (tmp_path / 'run').exists()
 
@@ -109,7 +110,7 @@ def test_missing_teacher(roots, tmp_path):
 def test_teacher_that_does_not_fit(trained, roots, tmp_path):
     """Another model's weights, found out before the first iteration."""
     config, checkpoint, _ = trained
-    done = run_tool(
+    done = fork_tool(
         *('train.py', config, '--data-root', roots['folders']),
         *('--work-dir', tmp_path, '--cfg-options'),
         f'model.teacher.checkpoint={checkpoint}',
@@ -122,7 +123,7 @@ def test_teacher_that_does_not_fit(trained, roots, tmp_path):
 
 
 def test_wrong_folder(tmp_path):
-    done = run_tool('train.py', CONFIG, '--data-root', tmp_path / 'nowhere')
+    done = fork_tool('train.py', CONFIG, '--data-root', tmp_path / 'nowhere')
     assert_one_line_error(
         done,
         'nowhere/train is missing; expected there: one folder a class, or all images '
@@ -160,7 +161,7 @@ def test_stock_scripts(roots, teacher, tmp_path):
 @pytest.mark.slow
 def test_resuming(trained, roots, teacher, tmp_path):
     config, checkpoint, _ = trained
-    done = run_tool(
+    done = fork_tool(
         *('train.py', config, '--data-root', roots['folders'], '--work-dir', tmp_path),
         *('--resume', checkpoint, '--cfg-options', 'train_cfg.max_epochs=3'),
         f'model.teacher.checkpoint={teacher}',

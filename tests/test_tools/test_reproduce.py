@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import REPO, assert_one_line_error, run_tool
 from PIL import Image
+from tool_server import fork_tool
 
 from mmrapidnet import reproduce
 from mmrapidnet.analysis import figures
@@ -55,7 +56,7 @@ def published_file(tmp_path_factory):
 
 
 def test_says_which_file_to_fetch():
-    done = run_tool('reproduce.py', 'maskrcnn_rapidnet_m_coco')
+    done = fork_tool('reproduce.py', 'maskrcnn_rapidnet_m_coco')
     assert_one_line_error(
         done,
         'fetch RapidNet_M_Detection.pth from '
@@ -72,7 +73,7 @@ def test_says_each_file_of_several_runs():
 
 
 def test_model_without_a_published_file():
-    done = run_tool('reproduce.py', 'maskrcnn_rapidnet_s_coco')
+    done = fork_tool('reproduce.py', 'maskrcnn_rapidnet_s_coco')
     assert_one_line_error(
         done,
         'no checkpoint is published for maskrcnn_rapidnet_s_coco; there are for',
@@ -160,7 +161,7 @@ def test_a_test_without_the_figure(tmp_path):
 def test_reproduces(published_file, imagenet, tmp_path):
     work_dir, results = tmp_path / 'work', tmp_path / 'results.yml'
     kept = (REPO / 'results.yml').read_text()
-    done = run_tool(
+    done = fork_tool(
         *('reproduce.py', 'rapidnet_ti_in1k', '--file', published_file),
         *('--data-root', imagenet, '--work-dir', work_dir, '--results', results),
     )
@@ -183,7 +184,7 @@ def test_reproduces(published_file, imagenet, tmp_path):
 
 def test_file_of_another_model(published_file, imagenet, tmp_path):
     results = tmp_path / 'results.yml'
-    done = run_tool(
+    done = fork_tool(
         *('reproduce.py', 'rapidnet_m_in1k', '--file', published_file),
         *('--data-root', imagenet, '--work-dir', tmp_path, '--results', results),
     )

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import REPO, assert_one_line_error, run_command, run_tool
+from tool_server import fork_tool
 
 from mmrapidnet.checkpoints.compare import list_differences
 from mmrapidnet.compat.checkpoint import load
@@ -33,22 +34,21 @@ SHORT = (
 )
 
 
-def train(config, root, work_dir, *arguments, options=(), **kwargs):
-    done = run_tool(
+def train(config, root, work_dir, *arguments, options=(), run=fork_tool):
+    done = run(
         'train.py',
         *(config, '--data-root', root, '--work-dir', work_dir, *arguments),
         *('--cfg-options', *SHORT, *options),
-        **kwargs,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
 
 
-def evaluate(config, checkpoint, root, work_dir, *arguments, options=()):
-    done = run_tool(
+def evaluate(config, checkpoint, root, work_dir, *rest, options=(), run=fork_tool):
+    done = run(
         'test.py',
         *(config, checkpoint, '--data-root', root, '--work-dir', work_dir),
-        *(*arguments, '--cfg-options', *SHORT, *options),
+        *(*rest, '--cfg-options', *SHORT, *options),
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return json.loads((Path(work_dir) / 'metrics.json').read_text())
@@ -62,7 +62,7 @@ def logged_iterations(stdout: str) -> list[int]:
 def detector(shapes_root, tmp_path_factory):
     """The work dir of a trained detector and what its training printed."""
     work_dir = tmp_path_factory.mktemp('runs') / 'detector'
-    return work_dir, train(DET, shapes_root / 'coco', work_dir)
+    return work_dir, train(DET, shapes_root / 'coco', work_dir, run=run_tool)
 
 
 @pytest.fixture(scope='session')
@@ -120,6 +120,7 @@ def test_testing_a_detector(detector, shapes_root, tmp_path):
         tmp_path / 'test',
         *('--out', tmp_path / 'out' / 'predictions.pkl'),
         *('--show-dir', tmp_path / 'drawn'),
+        run=run_tool,
     )
     trained = json.loads((work_dir / 'metrics.json').read_text())
     assert record['metrics'] == trained['metrics']
@@ -162,7 +163,7 @@ def test_test_time_augmentation(segmenter, shapes_root, tmp_path):
     plain = json.loads((work_dir / 'metrics.json').read_text())
     assert set(record['metrics']) == set(plain['metrics'])
     assert record['metrics'] != plain['metrics']
-    done = run_tool('test.py', DET, checkpoint, '--data-root', root, '--tta')
+    done = fork_tool('test.py', DET, checkpoint, '--data-root', root, '--tta')
     assert_one_line_error(done, 'mmdet has no test-time augmentation for masks')
 
 
@@ -180,7 +181,7 @@ def test_testing_and_drawing_fused(detector, segmenter, shapes_root, tmp_path):
             assert record['metrics'] == pytest.approx(plain, abs=0.1)
 
     checkpoint, fused = detector[0] / 'iter_4.pth', tmp_path / 'fused.pth'
-    done = run_tool('fuse.py', checkpoint, fused)
+    done = fork_tool('fuse.py', checkpoint, fused)
     assert done.returncode == 0, done.stderr
     plain = json.loads((detector[0] / 'metrics.json').read_text())['metrics']
     record = evaluate(DET, fused, shapes_root / 'coco', tmp_path / 'det')
@@ -188,12 +189,12 @@ def test_testing_and_drawing_fused(detector, segmenter, shapes_root, tmp_path):
 
     image = next((shapes_root / 'coco' / 'val2017').glob('*.jpg'))
     where = ('--config', DET, '--checkpoint', fused, '--out', tmp_path / 'drawn')
-    done = run_tool('infer.py', image, *where)
+    done = fork_tool('infer.py', image, *where)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / 'drawn' / 'vis').iterdir())) == 1
 
     options = ('--data-root', shapes_root / 'coco')
-    done = run_tool('train.py', DET, '--pretrained', fused, *options)
+    done = fork_tool('train.py', DET, '--pretrained', fused, *options)
     assert_one_line_error(done, 'is fused, for evaluation only: start from the')
 
 
@@ -207,7 +208,7 @@ def test_resuming(detector, shapes_root, tmp_path):
     again = load(tmp_path / 'a' / 'iter_4.pth')
     assert again['meta']['iter'] == whole['meta']['iter'] == 4
     assert list_differences(again, whole) == []
-    done = run_tool(
+    done = fork_tool(
         'train.py',
         *(DET, '--data-root', root, '--resume', work_dir / 'iter_2.pth'),
         *('--work-dir', tmp_path / 'b', '--cfg-options', 'model.backbone.arch=s'),
@@ -283,7 +284,7 @@ def test_inference_on_bad_input(detector, segmenter, shapes_root, tmp_path):
         (tmp_path / 'empty', good, 'empty holds no image'),
         (shapes_root / 'coco' / 'val2017', other, 'does not fit MaskRCNN; missing'),
     ):
-        done = run_tool('infer.py', image, *arguments, checkpoint)
+        done = fork_tool('infer.py', image, *arguments, checkpoint)
         assert_one_line_error(done, message)
 
 
