@@ -47,7 +47,7 @@ sys.exit(mmcv.__version__ not in SpecifierSet(sys.argv[1], prereleases=True))
 STACK_PROBE = """
 from mmrapidnet import compat
 compat.apply()
-import mmcv.ops, mmdet, mmengine, mmpretrain.models, mmrapidnet, mmseg
+import mmcv.ops, mmdet.apis, mmpretrain.apis, mmrapidnet, mmseg.apis
 """
 
 
