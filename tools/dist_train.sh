@@ -1,21 +1,10 @@
 #!/usr/bin/env bash
 # Train on several processes: tools/dist_train.sh CONFIG PROCESSES [options of tools/train.py]
-# On several machines set NNODES, NODE_RANK, MASTER_ADDR and PORT on each; on one, the
-# port is a free one unless PORT says which.
+# On several machines as tools/dist_run.sh says.
 set -euo pipefail
 if [ $# -lt 2 ]; then
     echo "usage: $0 CONFIG PROCESSES [options of tools/train.py]" >&2
     exit 2
 fi
-config=$1 processes=$2
-if [ "${NNODES:-1}${PORT:-}" = 1 ]; then
-    meeting=(--standalone)
-else
-    meeting=(
-        --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}"
-        --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}"
-    )
-fi
-exec "${PYTHON:-python}" -m torch.distributed.run "${meeting[@]}" \
-    --nproc_per_node="$processes" \
-    "$(dirname "$0")/train.py" "$config" --launcher pytorch "${@:3}"
+here=$(dirname "$0")
+exec "$here/dist_run.sh" "$2" "$here/train.py" "$1" "${@:3}"
