@@ -52,13 +52,12 @@ def _in_one_line(message: str) -> str:
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that training and testing share in OpenMMLab's tools.
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say what of a config changes.
 
     Args:
         parser: The parser to add to.
     """
-    parser.add_argument('--work-dir', help='the folder for logs and models')
     parser.add_argument(
         '--data-root',
         help='the folder of the data set: moves every path of the data sets and '
@@ -69,8 +68,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='?',
         const=SHAPES_ROOT,
         metavar='DIR',
-        help="train and test the config's model on Shapes instead of its own data; "
-        f'DIR is what tools/make_shapes.py wrote (default: {SHAPES_ROOT})',
+        help="the config's model on Shapes instead of its own data; DIR is what "
+        f'tools/make_shapes.py wrote (default: {SHAPES_ROOT})',
     )
     parser.add_argument(
         '--cfg-options',
@@ -79,6 +78,16 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         default={},
         help='settings to override, as key=value; lists as key="[a,b]" or key=a,b',
     )
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that training and testing share in OpenMMLab's tools.
+
+    Args:
+        parser: The parser to add to.
+    """
+    parser.add_argument('--work-dir', help='the folder for logs and models')
+    add_config_arguments(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -95,11 +104,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
-def load_run_config(args: argparse.Namespace, configs: Path) -> Config:
-    """Mend the stack, then read the config that training or testing was called with.
+def load_config(args: argparse.Namespace, configs: Path) -> Config:
+    """Mend the stack, then read the config that a command was called with.
 
     Args:
-        args: What a parser with `add_run_arguments` and ``config`` gave.
+        args: What a parser with `add_config_arguments` and ``config`` gave.
         configs: The folder of the project's configs.
 
     Returns:
@@ -110,8 +119,7 @@ def load_run_config(args: argparse.Namespace, configs: Path) -> Config:
             places.
     """
     from mmrapidnet import compat
-    from mmrapidnet.engine.config import load_config
-    from mmrapidnet.engine.processes import set_timeout
+    from mmrapidnet.engine import config
     from mmrapidnet.engine.shapes import adaptor_to_shapes
 
     if args.shapes and args.data_root:
@@ -119,16 +127,34 @@ def load_run_config(args: argparse.Namespace, configs: Path) -> Config:
             f'--shapes {args.shapes} and --data-root {args.data_root} both say where '
             'the data are: give one of them'
         )
-    # mmengine reads it; torchrun sets it, older launchers pass the argument.
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     compat.apply()
-    cfg = load_config(
+    return config.load_config(
         args.config,
         args.cfg_options,
         args.data_root,
-        args.work_dir,
+        getattr(args, 'work_dir', None),
         adapt=adaptor_to_shapes(args.shapes, configs),
     )
+
+
+def load_run_config(args: argparse.Namespace, configs: Path) -> Config:
+    """Read the config that training or testing was called with.
+
+    Args:
+        args: What a parser with `add_run_arguments` and ``config`` gave.
+        configs: The folder of the project's configs.
+
+    Returns:
+        The config.
+
+    Raises:
+        UserError: As :func:`load_config`.
+    """
+    from mmrapidnet.engine.processes import set_timeout
+
+    # mmengine reads it; torchrun sets it, older launchers pass the argument.
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = load_config(args, configs)
     cfg.launcher = args.launcher
     set_timeout(cfg, args.timeout)
     return cfg

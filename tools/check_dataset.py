@@ -3,12 +3,9 @@
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-
-from mmrapidnet import compat
-from mmrapidnet.cli import SHAPES_ROOT, main_guard
+from mmrapidnet import cli
 from mmrapidnet.data_check import find, report
-from mmrapidnet.engine import config, libraries, shapes
+from mmrapidnet.engine import libraries
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
@@ -16,15 +13,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    data = parser.add_mutually_exclusive_group()
-    data.add_argument('--data-root', help='the folder of the data set')
-    data.add_argument(
-        '--shapes',
-        nargs='?',
-        const=SHAPES_ROOT,
-        metavar='DIR',
-        help=f'as in tools/train.py (default of DIR: {SHAPES_ROOT})',
-    )
+    cli.add_config_arguments(parser)
     parser.add_argument(
         '--splits',
         nargs='+',
@@ -39,25 +28,16 @@ def parse_args() -> argparse.Namespace:
         help='threads that read images (default: a core each)',
     )
     parser.add_argument('--out', help='a file for all problems, a JSON object a line')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='settings to override, as key=value; lists as key="[a,b]" or key=a,b',
-    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    compat.apply()
-    adapt = shapes.adaptor_to_shapes(args.shapes, CONFIGS)
-    cfg = config.load_config(args.config, args.cfg_options, args.data_root, adapt=adapt)
+    cfg = cli.load_config(args, CONFIGS)
     libraries.require_library(cfg)
     dataloaders = [f'{split}_dataloader' for split in args.splits]
     report.report(find.find_problems(cfg, dataloaders, args.workers), args.out)
 
 
 if __name__ == '__main__':
-    main_guard(main)
+    cli.main_guard(main)

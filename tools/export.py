@@ -3,12 +3,8 @@
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-
-from mmrapidnet import compat
-from mmrapidnet.cli import SHAPES_ROOT, main_guard
+from mmrapidnet import cli
 from mmrapidnet.deploy import export, formats, graphs, verify
-from mmrapidnet.engine import config, shapes
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
@@ -57,37 +53,14 @@ def parse_args() -> argparse.Namespace:
         help="images of the config's data set that int8 is calibrated on "
         '(default: 300)',
     )
-    data = parser.add_mutually_exclusive_group()
-    data.add_argument('--data-root', help='the folder of the data set')
-    data.add_argument(
-        '--shapes',
-        nargs='?',
-        const=SHAPES_ROOT,
-        metavar='DIR',
-        help='the checkpoint was trained with --shapes '
-        f'(default of DIR: {SHAPES_ROOT})',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='settings to override, as key=value; lists as key="[a,b]" or key=a,b',
-    )
+    cli.add_config_arguments(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    compat.apply()
-    cfg = config.load_config(
-        args.config,
-        args.cfg_options,
-        args.data_root,
-        adapt=shapes.adaptor_to_shapes(args.shapes, CONFIGS),
-    )
     report = export.export(
-        cfg,
+        cli.load_config(args, CONFIGS),
         args.checkpoint,
         args.format,
         args.out,
@@ -101,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main_guard(main)
+    cli.main_guard(main)
