@@ -4,6 +4,7 @@ Starting Python and importing the libraries takes most of the time of a tool tha
 given bad input, and it is the same for all.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -53,7 +54,8 @@ def _logs(folder: str) -> tuple[Path, Path]:
 
 
 def _serve() -> None:
-    import_libraries()
+    with contextlib.redirect_stdout(sys.stderr):
+        import_libraries()
     for line in sys.stdin:
         (script, *arguments), folder, timeout = json.loads(line)
         status = fork_script(Path(script), arguments, REPO, _logs(folder), timeout)

@@ -9,6 +9,7 @@ from mmrapidnet.compat import (
     amp,
     bad_samples,
     checkpoint,
+    config_packages,
     distributed,
     inferencer,
     resume,
@@ -18,6 +19,7 @@ from mmrapidnet.compat import (
 # torchvision first: the others import mmengine, which looks for it.
 MENDS = (
     torchvision_ops,
+    config_packages,
     checkpoint,
     inferencer,
     resume,

@@ -19,6 +19,7 @@ from mmengine.runner import Runner, checkpoint
 from torch import nn
 
 from mmrapidnet import compat
+from mmrapidnet.compat import config_packages
 
 ROOT = Path(compat.__file__).parents[2]
 ON_CPU = pytest.mark.skipif(torch.cuda.is_available(), reason='mends CPUs only')
@@ -91,6 +92,20 @@ from mmengine.runner import checkpoint
 print(checkpoint.load_url.__module__)
 """
     assert _python(code).stdout.strip() == 'mmrapidnet.compat.checkpoint'
+
+
+def test_configs_of_mmseg_are_found_without_its_package(monkeypatch):
+    """As in the fork, where another package brings the module."""
+    names = {'mmseg': 'mmsegmentation'}
+    monkeypatch.setattr('mmengine.config.utils.MODULE2PACKAGE', names)
+    monkeypatch.setattr('mmengine.utils.is_installed', lambda name: True)
+    config_packages.apply()
+    assert names == {'mmseg': 'mmsegmentation'}
+    monkeypatch.setattr('mmengine.utils.is_installed', lambda name: name == 'mmseg')
+    config_packages.apply()
+    assert names == {'mmseg': 'mmseg'}
+    cfg = Config.fromfile(ROOT / 'configs' / 'semfpn_rapidnet_ti_ade20k.py')
+    assert cfg.model.decode_head.type == 'FPNHead'
 
 
 @pytest.mark.skipif(not importlib.util.find_spec('torchvision'), reason='torchvision')
