@@ -4,7 +4,9 @@ Reason:
     mmengine 0.10 calls ``torch.load`` without ``weights_only``.  Before torch
     2.6 that runs any code a file brings along, and since then it refuses
     mmengine's own checkpoints, for their ``HistoryBuffer`` objects; a download
-    (``torch.hub``) is unpickled without any restriction with either.
+    (``torch.hub``) is unpickled without any restriction with either.  The fork
+    (onedl-mmengine 0.10.12) allows a few names, ``builtins.getattr`` among them, and
+    where they are not enough loads the file again without restrictions.
 
 Condition:
     Always.
@@ -20,8 +22,10 @@ What it does:
     format are read in the same places.
 """
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import torch
@@ -145,8 +149,24 @@ def _unpickle(file: BinaryIO, map_location: Any) -> Any:
     if not _torch_knows_stand_ins():
         return unpickler.load(file, map_location)
     stand_ins = [(item, name) for name, item in pickled.allowed_globals().items()]
-    with torch.serialization.safe_globals(stand_ins):
+    with _allowing_only(stand_ins):
         return torch.load(file, map_location=map_location, weights_only=True)
+
+
+@contextlib.contextmanager
+def _allowing_only(names: list[tuple[Any, str]]) -> Iterator[None]:
+    """Put names in the place of all that are allowed to files by others.
+
+    The fork's mmengine allows ``builtins.getattr`` itself, and not a stand-in for it,
+    while it loads.
+    """
+    others = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        with torch.serialization.safe_globals(names):
+            yield
+    finally:
+        torch.serialization.add_safe_globals(others)
 
 
 def _torch_knows_stand_ins() -> bool:

@@ -130,6 +130,19 @@ def test_mmengine_loads_hostile_files_no_more_than_we_do(tmp_path, canary):
 
 
 @pytest.mark.usefixtures('_either_way')
+def test_names_that_others_allow_do_not_count(tmp_path, canary, trained):
+    """A process, or mmengine itself, may have allowed torch more than we do."""
+    path = crafted_files.write('zip: eval', tmp_path / 'crafted.pth', canary)
+    allowed = [eval, getattr]
+    with torch.serialization.safe_globals(allowed):
+        with pytest.raises(UserError, match='holds builtins.eval, which is not data'):
+            checkpoint.load(path)
+        message_hub = checkpoint.load(trained / 'epoch_2.pth')['message_hub']
+        assert set(torch.serialization.get_safe_globals()) >= set(allowed)
+    loss = message_hub['log_scalars']['train/loss']
+    assert loss.current() == loss.data[0][-1]
+
+
 def test_a_download_is_loaded_as_safely(tmp_path, canary):
     path = tmp_path / 'hostile.pth'
     torch.save({'x': Pickled(os.system, (f'touch {canary}',))}, path)
