@@ -68,7 +68,7 @@ class Preprocessing(nn.Module):
     def __init__(self, preprocessor: BaseDataPreprocessor) -> None:
         super().__init__()
         self.reverse = _channel_conversion(preprocessor)
-        self.divisor = getattr(preprocessor, 'pad_size_divisor', 1)
+        self.divisor = _size_divisor(preprocessor)
         self.pad_value = float(getattr(preprocessor, 'pad_value', 0))
         for name in ('mean', 'std'):
             values = getattr(preprocessor, name, None)
@@ -267,16 +267,29 @@ def _name_dense(model: nn.Module) -> tuple[str, ...]:
     )
 
 
+def _kinds(preprocessor: BaseDataPreprocessor) -> set[str]:
+    return {kind.__name__ for kind in type(preprocessor).__mro__}
+
+
+def _size_divisor(preprocessor: BaseDataPreprocessor) -> int:
+    """What the edges of an image are padded to a multiple of, in testing."""
+    if 'SegDataPreProcessor' in _kinds(preprocessor):
+        return 1  # the fork's has a pad_size_divisor, of training
+    return getattr(preprocessor, 'pad_size_divisor', 1)
+
+
 def _channel_conversion(preprocessor: BaseDataPreprocessor) -> bool:
     """Whether the order of the channels is turned round, as each library says it."""
-    kinds = {kind.__name__ for kind in type(preprocessor).__mro__}
+    kinds = _kinds(preprocessor)
     if 'SegDataPreProcessor' in kinds:
         if preprocessor.test_cfg:
             raise UserError(
                 'data_preprocessor.test_cfg pads images in testing, which an exported '
                 "segmentor does not: let the pipeline do it (dict(type='Pad', ...))"
             )
-        return preprocessor.channel_conversion
+        if hasattr(preprocessor, 'channel_conversion'):
+            return preprocessor.channel_conversion
+        return preprocessor._channel_conversion  # the fork's is one of mmengine's
     if 'ClsDataPreprocessor' in kinds:
         return preprocessor.to_rgb
     if 'ImgDataPreprocessor' in kinds:  # mmengine's and, built on it, mmdet's

@@ -83,6 +83,8 @@ def run(model, pixels, part='whole'):
             ),
             SIZE,
         ),
+        # Of training, in every release of mmseg.
+        ('mmseg', dict(type='SegDataPreProcessor', size_divisor=50), SIZE),
         (
             'mmpretrain',
             dict(
