@@ -173,6 +173,7 @@ def segmenter(shapes_root, tmp_path):
     return config, weights
 
 
+@pytest.mark.slow
 def test_command(segmenter, tmp_path):
     out = tmp_path / 'out'
     done = fork_tool('parity.py', *segmenter, '--formats', 'onnx', '--out', out)

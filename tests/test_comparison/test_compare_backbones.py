@@ -183,6 +183,7 @@ def test_arguments_that_do_not_fit(arguments, message, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command_line(shapes_root, tmp_path):
     out = tmp_path / 'out'
     done = run_tool(

@@ -154,10 +154,11 @@ def test_command_lines_that_cannot_be(tmp_path):
     ('config', 'metrics', 'options'),
     [
         # Without a threshold even a detector that has just begun finds something.
-        (
+        pytest.param(
             'configs/maskrcnn_mobilenetv2_x1_4_coco.py',
             {'coco/bbox_mAP', 'coco/segm_mAP'},
             ['model.test_cfg.rcnn.score_thr=0.0'],
+            marks=pytest.mark.slow,
         ),
         ('configs/semfpn_repvit_m1_1_ade20k.py', {'aAcc', 'mIoU', 'mAcc'}, []),
     ],
