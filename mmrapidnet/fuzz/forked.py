@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import resource
 import runpy
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,7 +18,6 @@ from pathlib import Path
 import torch
 
 _LIBRARIES = ('mmdet.apis', 'mmseg.apis', 'mmpretrain.apis')
-_RAISED = 1
 # What argparse ends with.
 _USAGE = 2
 _LOG_MODE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -110,49 +109,30 @@ def fork_script(
         The exit status; negative: the signal that ended it; None: it was killed at
         the time-out.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        _become(script, arguments, folder, logs)
-    return _wait(child, time.monotonic() + timeout)
+    # Not os.fork: its children end as Python does, and their data workers with them.
+    context = multiprocessing.get_context('fork')
+    child = context.Process(target=_become, args=(script, arguments, folder, logs))
+    child.start()
+    child.join(timeout)
+    if child.exitcode is None:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.join()
+        return None
+    return child.exitcode
 
 
 def _become(
     script: Path, arguments: Sequence[str], folder: Path, logs: tuple[Path, Path]
 ) -> None:
-    """Run the script and end, in the child."""
-    status = _RAISED
-    try:
-        os.setsid()
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        for target, log in enumerate(logs, 1):
-            os.dup2(os.open(log, _LOG_MODE), target)
-        sys.stdout = os.fdopen(1, 'w', buffering=1, closefd=False)
-        sys.stderr = os.fdopen(2, 'w', buffering=1, closefd=False)
-        os.chdir(folder)
-        sys.argv = [str(script), *arguments]
-        sys.path[0] = str(script.parent)
-        runpy.run_path(str(script), run_name='__main__')
-        status = 0
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-
-
-def _wait(child: int, deadline: float) -> int | None:
-    """The status of a child; None if it was killed at the deadline."""
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return None
+    """Run the script, in the child."""
+    os.setsid()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for target, log in enumerate(logs, 1):
+        os.dup2(os.open(log, _LOG_MODE), target)
+    sys.stdout = os.fdopen(1, 'w', buffering=1, closefd=False)
+    sys.stderr = os.fdopen(2, 'w', buffering=1, closefd=False)
+    os.chdir(folder)
+    sys.argv = [str(script), *arguments]
+    sys.path[0] = str(script.parent)
+    runpy.run_path(str(script), run_name='__main__')
