@@ -14,6 +14,7 @@ from mmrapidnet.compat import (
     inferencer,
     resume,
     torchvision_ops,
+    workers,
 )
 
 # torchvision first: the others import mmengine, which looks for it.
@@ -26,6 +27,7 @@ MENDS = (
     distributed,
     amp,
     bad_samples,
+    workers,
 )
 
 

@@ -5,7 +5,9 @@ import os
 import random
 import re
 import signal
+import time
 
+import psutil
 import pytest
 import tiny_pretraining
 import torch
@@ -87,6 +89,25 @@ def test_five_kills(undisturbed, tmp_path):
     started = int(re.search(r'going on from \S+iter_(\d+).pth', text)[1])
     trained = [int(n) for n in re.findall(r'Iter\(train\) *\[ *(\d+)/', text)]
     assert trained == list(range(started + 1, ITERATIONS + 1))
+
+
+def test_workers_end_with_a_killed_run(undisturbed, tmp_path):
+    """Also with samples prepared that nobody reads any more."""
+    cfg, _ = undisturbed
+    options = {'num_workers': 2, 'persistent_workers': True, 'prefetch_factor': 8}
+    options = {f'train_dataloader.{key}': value for key, value in options.items()}
+    life = start(cfg, tmp_path, wait_at('iter_4.pth'), **options)
+    while not (tmp_path / '.iter_4.pth.partial').exists():
+        assert life.process.is_alive()
+        time.sleep(0.01)
+    workers = psutil.Process(life.process.pid).children()
+    assert len(workers) == 2
+    life.process.kill()
+    assert life.end() == KILLED
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    for worker in alive:
+        worker.kill()
+    assert not alive
 
 
 def test_full_disk(undisturbed, tmp_path):
