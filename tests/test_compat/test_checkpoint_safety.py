@@ -135,7 +135,7 @@ def test_names_that_others_allow_do_not_count(tmp_path, canary, trained):
     path = crafted_files.write('zip: eval', tmp_path / 'crafted.pth', canary)
     allowed = [eval, getattr]
     with torch.serialization.safe_globals(allowed):
-        with pytest.raises(UserError, match='holds builtins.eval, which is not data'):
+        with pytest.raises(UserError, match=r'holds (builtins\.)?eval, which is not'):
             checkpoint.load(path)
         message_hub = checkpoint.load(trained / 'epoch_2.pth')['message_hub']
         assert set(torch.serialization.get_safe_globals()) >= set(allowed)
