@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.registry import DefaultScope
 
 from mmrapidnet import compat
 
@@ -39,6 +40,12 @@ def assert_one_line_error(process, *expected: str) -> None:
     assert len(lines) == 1, process.stderr
     for part in expected:
         assert part in lines[0], lines[0]
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _no_scope_of_others():
+    """Runners leave a default scope behind; no file of tests meets another's."""
+    DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture(scope='session')
