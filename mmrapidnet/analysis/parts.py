@@ -204,7 +204,8 @@ def _measure_part(name: str, module: nn.Module, counter: FlopAnalyzer) -> Part:
         return Part(name, params, None, f'not counted: {", ".join(uncounted)}')
     macs = int(counter.total(inside))
     idle = counter.canonical_module_name(inside) in counter.uncalled_modules()
-    return Part(name, params, macs, 'not run in inference' if idle and params else '')
+    note = 'computes nothing in inference' if idle and params else ''
+    return Part(name, params, macs, note)
 
 
 def _measure_rest(

@@ -58,7 +58,7 @@ def test_a_segmenter_by_hand():
     assert parts['decode_head'].macs == 16 * 24 * 64 * 5
     auxiliary = parts['auxiliary_head']
     assert (auxiliary.params, auxiliary.macs) == (64 * 5 + 5, 0)
-    assert auxiliary.note == 'not run in inference'
+    assert auxiliary.note == 'computes nothing in inference'
     assert parts['whole model'].params == count_parameters(model)
     assert 'backbone.relu' not in parts and 'backbone.maxpool' not in parts
 
