@@ -78,7 +78,8 @@ def write_checkpoint(cfg: Config, path: Path, seed: int = 0) -> Path:
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
-    images = torch.nn.functional.interpolate(torch.randn(4, 3, 8, 8), size=(128, 128))
+    noise = torch.randn(4, cfg.model.backbone.get('in_channels', 3), 8, 8)
+    images = torch.nn.functional.interpolate(noise, size=(128, 128))
     with torch.no_grad():
         # Statistics of images, so that no bias drowns them.
         if cfg.default_scope == 'mmdet':

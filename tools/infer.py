@@ -1,4 +1,4 @@
-"""Draw the predictions of a detector or a segmenter on images."""
+"""Draw the predictions of a detector, a segmenter or a classifier on images."""
 
 import argparse
 from pathlib import Path
@@ -13,7 +13,10 @@ CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        'inputs', nargs='+', metavar='IMAGE_OR_FOLDER', help='what to look at'
+        'inputs',
+        nargs='+',
+        metavar='IMAGE_OR_FOLDER',
+        help='what to look at; of a folder also what is in its sub folders',
     )
     parser.add_argument('--config', required=True, help='config file')
     parser.add_argument(

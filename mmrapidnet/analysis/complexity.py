@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
+from math import prod
+from typing import Any
 
 import torch
 from mmengine.analysis import FlopAnalyzer
@@ -26,6 +28,17 @@ _FAMILIES = {
 MODEL_NAMES = tuple(
     f'{family}_{arch}' for family, (_, archs) in _FAMILIES.items() for arch in archs
 )
+
+
+# Operators of PyTorch's own that cost something and have no count: no figure is given
+# of what calls them.
+_UNCOUNTED = {
+    'aten::_native_multi_head_attention',
+    'aten::_transformer_encoder_layer_fwd',
+    'aten::cdist',
+    'aten::gru',
+    'aten::lstm',
+}
 
 
 @dataclass(frozen=True)
@@ -80,9 +93,10 @@ def count_macs(
 ) -> int | None:
     """Count the multiply-accumulates of a module for one image, in evaluation.
 
-    As the papers' figures: convolutions, linear layers, two for each element of a
-    batch normalisation and one for each element that is averaged; activations,
-    sums and copies are free.
+    As the papers' figures: convolutions, linear layers, products of matrices (those of
+    attention included), two for each element of a batch normalisation, one for each
+    element that is averaged and four for each that is interpolated; activations, sums
+    and copies are free.
 
     Args:
         module: A module that takes images; it is left as it is.
@@ -101,13 +115,57 @@ def count_macs(
     module = deepcopy(module).eval()
     device = next(module.parameters()).device
     image = torch.zeros(1, in_channels, *size, device=device)
+    counter = analyze(module, image)
+    return None if list_uncounted(counter) else int(counter.total())
+
+
+def analyze(module: nn.Module, image: Tensor) -> FlopAnalyzer:
+    """Run a module once and count what each part of it computes.
+
+    Args:
+        module: The module, in evaluation mode.
+        image: What it is given, (1, C, H, W).
+
+    Returns:
+        The counts, see `mmengine.analysis.FlopAnalyzer`.
+    """
     counter = FlopAnalyzer(module, (image,))
     counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    counter.set_op_handle(
+        'aten::scaled_dot_product_attention', _count_attention
+    ).set_op_handle('aten::baddbmm', _count_baddbmm)
     with torch.no_grad():
-        macs = int(counter.total())
-    # Uncounted operators of PyTorch's own are those that are free.
-    foreign = any(not op.startswith('aten::') for op in counter.unsupported_ops())
-    return None if foreign else macs
+        counter.total()
+    return counter
+
+
+def list_uncounted(counter: FlopAnalyzer, part: str = '') -> list[str]:
+    """List the operators that cost something and are not counted.
+
+    Args:
+        counter: What `analyze` gave.
+        part: The name of a module in the one that was counted. Defaults to '': all.
+
+    Returns:
+        Their names, of PyTorch's own only those that are not free.
+    """
+    return sorted(
+        operator
+        for operator in counter.unsupported_ops(part)
+        if operator in _UNCOUNTED or not operator.startswith('aten::')
+    )
+
+
+def _count_attention(inputs: list[Any], outputs: list[Any]) -> int:
+    """Two products of matrices: queries and keys, and their weights and the values."""
+    queries, keys, values = (value.type().sizes() for value in inputs[:3])
+    return prod(queries[:-1]) * keys[-2] * (queries[-1] + values[-1])
+
+
+def _count_baddbmm(inputs: list[Any], outputs: list[Any]) -> int:
+    """A product of matrices, to which another one is added."""
+    first, second = (value.type().sizes() for value in inputs[1:3])
+    return prod(first) * second[-1]
 
 
 def measure(module: nn.Module, size: tuple[int, int] = (224, 224)) -> Complexity:

@@ -20,13 +20,13 @@ from mmrapidnet.benchmark.latency import Call
 from mmrapidnet.benchmark.runtimes import (
     Runtime,
     call_in_torch,
-    check_device,
     compile_module,
     find_runtime,
     memory_format,
     pack_module,
     place,
 )
+from mmrapidnet.engine.devices import find_device
 from mmrapidnet.errors import UserError
 
 # Images of noise that int8 takes its ranges from: enough for latency, of no use for
@@ -221,7 +221,7 @@ def find_runtimes(names: Sequence[str], device: str, threads: int) -> list[Runti
         UserError: If one is given twice, is not known or does not work here, or there
             are no such device or threads.
     """
-    check_device(device)
+    find_device(device)
     check_each_once('--runtimes', names)
     check_positive('--threads', [threads])
     return [find_runtime(name, device) for name in names]

@@ -23,7 +23,7 @@ from mmrapidnet.benchmark.latency import Call
 from mmrapidnet.benchmark.peers import randomize_norms
 from mmrapidnet.benchmark.runtimes import (
     call_in_torch,
-    compile_module,
+    compile_parts,
     pack_module,
     place,
 )
@@ -159,10 +159,7 @@ class DenseContestant(Contestant):
         if self.runtime.fused:
             model = fuse(model)
         model = place(model, self.runtime, self.device)
-        for part in ('backbone', 'neck'):
-            module = compile_module(getattr(model, part), self.runtime, self.device)
-            setattr(model, part, module)
-        return model
+        return compile_parts(model, self.runtime, self.device)
 
     def _open_file(self, cfg: Config, prepare: Pipeline) -> Call:
         format_ = load_format(self.runtime.format)
@@ -275,7 +272,8 @@ def _network_size(cfg: Config, image: str) -> tuple[int, int]:
         size = read_size(build_pipeline(cfg), image)
     divisor = 1
     if cfg.default_scope == 'mmdet':
-        divisor = cfg.model.data_preprocessor.get('pad_size_divisor', 1)
+        preprocessor = cfg.model.get('data_preprocessor') or {}
+        divisor = preprocessor.get('pad_size_divisor', 1)
     return tuple(-(-edge // divisor) * divisor for edge in size)
 
 

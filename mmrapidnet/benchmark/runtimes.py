@@ -150,21 +150,6 @@ def available_runtimes(names: Sequence[str], device: str = 'cpu') -> list[str]:
     return available
 
 
-def check_device(device: str) -> None:
-    """Raise unless a device is there.
-
-    Args:
-        device: 'cpu' or 'cuda'.
-
-    Raises:
-        UserError: If it is CUDA and there is no GPU.
-    """
-    if device != 'cpu' and not torch.cuda.is_available():
-        raise UserError(
-            f'--device {device}: PyTorch sees no CUDA GPU here; give --device cpu'
-        )
-
-
 def compile_module(module: nn.Module, runtime: Runtime, device: str) -> nn.Module:
     """Compile a module for one size of images.
 
@@ -185,6 +170,24 @@ def compile_module(module: nn.Module, runtime: Runtime, device: str) -> nn.Modul
     if device != 'cpu':
         options['triton.cudagraphs'] = True
     return torch.compile(module, dynamic=False, fullgraph=True, options=options)
+
+
+def compile_parts(model: nn.Module, runtime: Runtime, device: str) -> nn.Module:
+    """Compile what a detector or a segmenter has of backbone and neck.
+
+    Args:
+        model: The model, changed in place.
+        runtime: A compiled one; others leave the model as it is.
+        device: 'cpu' or 'cuda'.
+
+    Returns:
+        The model.
+    """
+    for part in ('backbone', 'neck'):
+        if getattr(model, part, None) is not None:
+            module = compile_module(getattr(model, part), runtime, device)
+            setattr(model, part, module)
+    return model
 
 
 def pack_module(

@@ -21,10 +21,7 @@ from mmrapidnet.benchmark.contestants import (
 )
 from mmrapidnet.benchmark.dense_contestants import ConfiguredModel
 from mmrapidnet.benchmark.latency import Call, wait_for
-from mmrapidnet.benchmark.runtimes import (
-    compile_module,
-    place,
-)
+from mmrapidnet.benchmark.runtimes import compile_parts, place
 from mmrapidnet.data import Scene, draw_scene
 from mmrapidnet.data.layouts import ade_label_map
 from mmrapidnet.engine.options import enable_amp, fuse_optimizer
@@ -59,9 +56,7 @@ class TrainContestant(Contestant):
             fuse_optimizer(cfg)
         model = place(self.source.build(), self.runtime, self.device).train()
         optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-        for part in ('backbone', 'neck'):
-            module = compile_module(getattr(model, part), self.runtime, self.device)
-            setattr(model, part, module)
+        compile_parts(model, self.runtime, self.device)
         images, samples = draw_batch(cfg, self.size, self.batch)
 
         def step() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from mmrapidnet.checkpoints.pretrained import read_checkpoint
 from mmrapidnet.deploy.calibration import CalibrationImages
 from mmrapidnet.deploy.formats import check_held, load_format
 from mmrapidnet.deploy.fuse import fuse
-from mmrapidnet.deploy.graphs import build_graph
+from mmrapidnet.deploy.graphs import Graph, build_graph
 from mmrapidnet.deploy.images import build_reader, first_test_image
 from mmrapidnet.deploy.loading import load_model
 from mmrapidnet.deploy.metadata import describe
@@ -97,7 +97,8 @@ def export(
     check_held(writer.NAME, writer.PRECISIONS, graph.kind, precision)
     if size is None and not writer.is_dynamic(graph):
         size = pixels.shape[:2]
-    metadata = describe(cfg, graph, precision, checkpoint, size)
+        _say_fixed(out, size, graph, writer.NAME)
+    metadata = describe(cfg, graph, precision, checkpoint, size, pixels.shape[2])
     metadata['settings'] = read_settings(model, graph.kind)
     calibration = None
     if precision == 'int8':
@@ -142,6 +143,17 @@ def _check_request(
         raise UserError(
             f'--calibration-images is for --precision int8, not for {precision}'
         )
+
+
+def _say_fixed(out: Path, size: tuple[int, int], graph: Graph, name: str) -> None:
+    reason = f'{name} holds this model for one size only'
+    if not graph.dynamic:
+        reason = f'{graph.bound_by} is right for one size only'
+    Console().print(
+        f'{out.name} will take images of {size[0]}x{size[1]} (height x width), or of '
+        f'what --size gives: {reason}',
+        soft_wrap=True,
+    )
 
 
 def _calibrate(

@@ -6,24 +6,28 @@ import warnings
 from copy import deepcopy
 from dataclasses import dataclass
 from math import log2
+from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from mmrapidnet.errors import UserError
 from mmrapidnet.models.layers import GraphMixer
 
 PARTS = ('whole', 'backbone', 'dense')
 DETECTIONS = ('boxes', 'scores', 'labels', 'masks')
+# Edge of an image, a multiple of every stride, that shows what a model does.
+_PROBED = 128
 
 
 @dataclass(frozen=True)
 class Graph:
     """A model as one function of an image.
 
-    Its input is called ``image``: float32, (N, 3, H, W), 0 to 255, the channels as
+    Its input is called ``image``: float32, (N, C, H, W), 0 to 255, the channels as
     mmcv reads them (BGR).  What the model's data preprocessor does with it is part
     of the graph.
 
@@ -32,7 +36,8 @@ class Graph:
         module: The function, in evaluation mode; returns a tuple of tensors.
         outputs: Name of each output.
         multiple: Height and width must be multiples of this. Defaults to 1 (any).
-        dynamic: Whether it is the same for every height and width. Defaults to True.
+        bound_by: What of it is another computation for another height or width.
+            Defaults to None: nothing.
         padded: Whether images are padded inside, to a multiple of some number.
             Defaults to False.
     """
@@ -41,8 +46,13 @@ class Graph:
     module: nn.Module
     outputs: tuple[str, ...]
     multiple: int = 1
-    dynamic: bool = True
+    bound_by: str | None = None
     padded: bool = False
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether it is the same for every height and width."""
+        return self.bound_by is None
 
     @property
     def batched(self) -> bool:
@@ -62,12 +72,14 @@ class Preprocessing(nn.Module):
     Raises:
         UserError: If it is of another kind, or mmseg's with padding in testing.
 
-    Shapes: (N, 3, H, W) to (N, 3, H', W'), each edge rounded up to the divisor.
+    Shapes: (N, C, H, W) to (N, C, H', W'), each edge rounded up to the divisor.
     """
 
     def __init__(self, preprocessor: BaseDataPreprocessor) -> None:
         super().__init__()
         self.reverse = _channel_conversion(preprocessor)
+        # mmengine's and mmdet's take the first three of more, the others leave them.
+        self.takes_three = 'ImgDataPreprocessor' in _kinds(preprocessor)
         self.divisor = _size_divisor(preprocessor)
         self.pad_value = float(getattr(preprocessor, 'pad_value', 0))
         for name in ('mean', 'std'):
@@ -79,8 +91,8 @@ class Preprocessing(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Prepare images as the model takes them."""
-        if self.reverse:
-            image = torch.cat(image.split(1, dim=1)[::-1], dim=1)
+        if self.reverse and (image.shape[1] == 3 or self.takes_three):
+            image = torch.cat(image.split(1, dim=1)[2::-1], dim=1)
         if self.mean is not None:
             image = (image - self.mean) / self.std
         if self.divisor > 1:
@@ -156,10 +168,53 @@ def build_graph(model: nn.Module, part: str = 'whole') -> Graph:
         kind,
         module,
         outputs,
-        # It compares each pixel with as many others as the map has rows and columns.
-        dynamic=not any(isinstance(m, GraphMixer) for m in module.modules()),
+        bound_by=_find_bound(module, model),
         padded=module.preprocessing.divisor > 1,
     )
+
+
+def _find_bound(module: nn.Module, model: nn.Module) -> str | None:
+    """What of a function of an image is another one for another size."""
+    if any(isinstance(m, GraphMixer) for m in module.modules()):
+        # It compares each pixel with as many others as the map has rows and columns.
+        return GraphMixer.__name__
+    convs = (m for m in model.modules() if isinstance(m, nn.Conv2d))
+    first = next(convs, None)
+    if first is None:
+        return None
+    image = first.weight.new_zeros(1, first.in_channels, _PROBED, _PROBED)
+    with torch.no_grad(), _AdaptivePooling() as pooling:
+        try:
+            module(image)
+        except Exception:  # whatever refuses it, such as a table of positions
+            return f'the model, which takes no image of {_PROBED}x{_PROBED},'
+    return pooling.found
+
+
+class _AdaptivePooling(TorchFunctionMode):
+    """Finds pooling into a grid, whose windows have the sizes of a single map.
+
+    Attributes:
+        found: The first one's name; None if there is none.
+    """
+
+    found: str | None = None
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, '__name__', '')
+        if name.startswith('adaptive_') and self.found is None:
+            size = kwargs['output_size'] if 'output_size' in kwargs else args[1]
+            edges = size if isinstance(size, (tuple, list)) else [size]
+            if any(edge not in (1, None) for edge in edges):
+                self.found = name.removesuffix('_with_indices')
+        return func(*args, **kwargs)
 
 
 def trace(graph: Graph, example: Tensor) -> torch.jit.ScriptModule:
@@ -167,7 +222,7 @@ def trace(graph: Graph, example: Tensor) -> torch.jit.ScriptModule:
 
     Args:
         graph: The graph.
-        example: An image, (1, 3, H, W), the only size the record is right for.
+        example: An image, (1, C, H, W), the only size the record is right for.
 
     Returns:
         The record.

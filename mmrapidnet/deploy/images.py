@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -20,6 +21,12 @@ from mmrapidnet.errors import UserError
 Read = Callable[[str], np.ndarray]
 Pipeline = Callable[[dict[str, Any]], dict[str, Any]]
 
+_ANNOTATIONS = re.compile(r'Load\w*Annotations?')
+
+
+class UnreadableImageError(UserError):
+    """An image file that is damaged, or none, or not one for the pipeline."""
+
 
 def build_reader(cfg: Config, size: tuple[int, int] | None = None) -> Read:
     """Make the function that reads and resizes an image as in testing.
@@ -30,22 +37,58 @@ def build_reader(cfg: Config, size: tuple[int, int] | None = None) -> Read:
             fixed size. Defaults to None: as the pipeline gives it.
 
     Returns:
-        From the path of an image to the image, (H, W, 3), uint8, BGR.
+        From the path of an image to the image, (H, W, C), uint8, its channels as the
+        pipeline reads them: BGR, or a single one, or those of the file.
 
     Raises:
         UserError: If the config tests nothing, or, from the function, if the file is
-            no image.
+            no image or damaged.
     """
     pipeline = build_pipeline(cfg)
 
     def read(path: str) -> np.ndarray:
-        check_image(path)
-        image = pipeline(dict(img_path=str(path)))['inputs'].numpy().transpose(1, 2, 0)
+        image = read_image(pipeline, path)['inputs'].numpy().transpose(1, 2, 0)
         if size is not None and image.shape[:2] != size:
-            image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+            resized = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+            image = resized.reshape(*size, -1)  # OpenCV drops a single channel
         return np.ascontiguousarray(image)
 
     return read
+
+
+def read_image(pipeline: Pipeline, path: str | Path) -> dict[str, Any]:
+    """Read an image as in testing.
+
+    Args:
+        pipeline: What `build_pipeline` gave.
+        path: The file.
+
+    Returns:
+        ``inputs`` and ``data_samples``.
+
+    Raises:
+        UnreadableImageError: If there is no such image, it is damaged, or the pipeline
+            cannot take it.
+    """
+    check_image(path)
+    try:
+        return pipeline(dict(img_path=str(path), img_id=0))
+    except Exception as error:  # transforms raise whatever they like
+        if not _can_be_decoded(path):
+            raise UnreadableImageError(
+                f'{path} is not an image that can be read: it is truncated or damaged'
+            ) from error
+        raise UnreadableImageError(
+            f'{path} does not go through the test pipeline: {type(error).__name__}: '
+            f'{error}'
+        ) from error
+
+
+def _can_be_decoded(path: str | Path) -> bool:
+    try:
+        return cv2.imread(str(path), cv2.IMREAD_UNCHANGED) is not None
+    except cv2.error:  # too large
+        return False
 
 
 def build_pipeline(cfg: Config) -> Pipeline:
@@ -61,19 +104,27 @@ def build_pipeline(cfg: Config) -> Pipeline:
         UserError: If the config tests nothing.
     """
     transforms = deepcopy(_get_dataset(cfg, 'test_dataloader')['pipeline'])
-    return Compose([t for t in transforms if 'LoadAnnotations' not in t['type']])
+    return Compose([t for t in transforms if not _loads_annotations(t['type'])])
+
+
+def _loads_annotations(kind: str | type) -> bool:
+    name = kind if isinstance(kind, str) else kind.__name__
+    return _ANNOTATIONS.search(name) is not None
 
 
 def check_image(path: str | Path) -> None:
-    """Raise a UserError unless a file is there and an image.
+    """Raise unless a file is there and begins as an image does.
 
     Args:
         path: The file.
+
+    Raises:
+        UnreadableImageError: If it is not.
     """
     if not Path(path).is_file():
-        raise UserError(f'there is no image {path}')
+        raise UnreadableImageError(f'there is no image {path}')
     if not cv2.haveImageReader(str(path)):
-        raise UserError(f'{path} is not an image that can be read')
+        raise UnreadableImageError(f'{path} is not an image that can be read')
 
 
 def list_images(cfg: Config, dataloader: str) -> Iterator[str]:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 KEY = 'mmrapidnet'
 VERSION = 1
 
+# Number of channels of an image: their order.
+_ORDERS = {1: 'gray', 3: 'bgr', 4: 'bgra'}
+
 # Parts of a model's config that say nothing of the trained network, or that building
 # it writes there.
 _NOT_HASHED = (
@@ -44,6 +47,7 @@ def describe(
     precision: str,
     checkpoint: str | None = None,
     size: tuple[int, int] | None = None,
+    channels: int = 3,
 ) -> dict[str, Any]:
     """Say what a file is going to hold.
 
@@ -53,13 +57,15 @@ def describe(
         precision: 'fp32', 'fp16', 'bf16' or 'int8'.
         checkpoint: Path or URL of the weights. Defaults to None: none.
         size: Height and width if they are fixed. Defaults to None: any.
+        channels: Channels of an image, as the config's pipeline reads it. Defaults to
+            3.
 
     Returns:
         What JSON can hold: ``version`` of this description, ``kind`` and ``outputs``
-        of the graph, ``input`` (``name``, ``channel_order``, ``range``, ``size``
-        [H, W] or None, ``batch`` or None, ``multiple``), ``precision``, ``fused``,
-        ``scope``, ``config`` (file name), ``model_sha256``, ``classes``, ``palette``,
-        ``checkpoint`` (``name``, ``sha256``) and ``versions``.
+        of the graph, ``input`` (``name``, ``channels``, ``channel_order``, ``range``,
+        ``size`` [H, W] or None, ``batch`` or None, ``multiple``), ``precision``,
+        ``fused``, ``scope``, ``config`` (file name), ``model_sha256``, ``classes``,
+        ``palette``, ``checkpoint`` (``name``, ``sha256``) and ``versions``.
     """
     return {
         'version': VERSION,
@@ -67,7 +73,8 @@ def describe(
         'outputs': list(graph.outputs),
         'input': {
             'name': 'image',
-            'channel_order': 'bgr',
+            'channels': channels,
+            'channel_order': _ORDERS.get(channels, 'as in the file'),
             'range': [0, 255],
             'size': size and list(size),
             'batch': None if graph.batched else 1,
@@ -156,6 +163,7 @@ def _is_input(value: Any) -> bool:
         and (value['size'] is None or _is_size(value['size']))
         and (value['batch'] is None or _is_count(value['batch']))
         and _is_count(value['multiple'])
+        and _is_count(value.get('channels', 3))
     )
 
 
@@ -189,6 +197,18 @@ _NEEDED = {
     'palette': is_palette,
 }
 _OPTIONAL = {'settings': _are_settings}
+
+
+def channels_of(metadata: dict[str, Any]) -> int:
+    """How many channels the images have that a file takes.
+
+    Args:
+        metadata: The file's; older ones do not say it.
+
+    Returns:
+        Their number.
+    """
+    return metadata['input'].get('channels', 3)
 
 
 def check_config(metadata: dict[str, Any], cfg: Config, path: str | Path) -> None:
@@ -254,12 +274,13 @@ def check_image(
             that it takes.
 
     Raises:
-        UserError: If it is not float32 of (N, 3, H, W), with the file's N, H and W.
+        UserError: If it is not float32 of (N, C, H, W), with the file's N, C, H and W.
     """
-    if image.ndim != 4 or image.shape[1] != 3 or image.dtype != np.float32:
+    channels = channels_of(metadata)
+    if image.ndim != 4 or image.shape[1] != channels or image.dtype != np.float32:
         raise UserError(
-            f'{path} takes images as float32 (N, 3, H, W), not as {image.dtype} '
-            f'{image.shape}'
+            f'{path} takes images as float32 (N, {channels}, H, W), not as '
+            f'{image.dtype} {image.shape}'
         )
     batch = metadata['input']['batch']
     if batch and len(image) != batch:
@@ -304,7 +325,7 @@ def _describe_config(cfg: Config | None, checkpoint: str | None) -> dict[str, An
     if cfg is None:
         keys = ('scope', 'config', 'model_sha256', 'classes', 'palette')
         return dict.fromkeys(keys)
-    labels = _labels_of_config(cfg)
+    labels = labels_of_config(cfg)
     if checkpoint:
         labels.update(get_labels(read_checkpoint(checkpoint), checkpoint))
     return {
@@ -316,11 +337,19 @@ def _describe_config(cfg: Config | None, checkpoint: str | None) -> dict[str, An
     }
 
 
-def _labels_of_config(cfg: Config) -> dict[str, Any]:
-    """Names and colours of the classes that the config's test set has."""
+def labels_of_config(cfg: Config) -> dict[str, Any]:
+    """Find the names and colours of the classes that a config's test set has.
+
+    Args:
+        cfg: The config.
+
+    Returns:
+        ``classes`` and ``palette``, each if the data set names them.
+    """
     dataset = next(iter_datasets(cfg.get('test_dataloader') or {}))
     with DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
-        kind = registry.get(dataset['type']) if 'type' in dataset else None
+        kind = dataset.get('type')
+        kind = registry.get(kind) if isinstance(kind, str) else kind
     return {**getattr(kind, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
 
 

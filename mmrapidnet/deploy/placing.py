@@ -16,10 +16,14 @@ def in_place_of(out: Path) -> Iterator[Path]:
     """Give a temporary path; what is written there, and beside it, is moved at the end.
 
     If anything fails, an interruption included, nothing is left of it, and what was
-    in its place before is untouched.
+    in its place before is there again.  A process that is killed leaves the old files,
+    the new ones or, within the few renames that exchange several of them, no file
+    called ``out``; the old and the new ones are then in a folder ``.export-*`` near it.
+    Never does a new file stand under its name beside an old one.
 
     Args:
-        out: The file, or folder, to write.
+        out: The file, or folder, to write, without which the others beside it are of
+            no use.
 
     Yields:
         A path of the same name on the same file system.
@@ -31,9 +35,11 @@ def in_place_of(out: Path) -> Iterator[Path]:
     with _needs_writing(out):
         temporary = tempfile.TemporaryDirectory(dir=nearest, prefix='.export-')
     with temporary as folder:
-        yield Path(folder) / out.name
+        staged = Path(folder) / 'new'
+        staged.mkdir()
+        yield staged / out.name
         with _needs_writing(out):
-            _move(list(Path(folder).iterdir()), out.parent, Path(folder) / 'replaced')
+            _exchange(staged, Path(folder) / 'old', out)
 
 
 @contextmanager
@@ -44,16 +50,51 @@ def _needs_writing(out: Path) -> Iterator[None]:
         raise UserError(f'{out} cannot be written: {error}') from error
 
 
-def _move(written: list[Path], target: Path, replaced: Path) -> None:
-    for path in written:
-        place = target / path.name
-        if place.exists() and place.is_dir() != path.is_dir():
+def _exchange(staged: Path, replaced: Path, out: Path) -> None:
+    """Move what is staged to where ``out`` is, and what was there away."""
+    parts = sorted(path.name for path in staged.iterdir() if path.name != out.name)
+    for name in (*parts, out.name):
+        place = out.parent / name
+        if place.exists() and place.is_dir() != (staged / name).is_dir():
             kind = 'folder' if place.is_dir() else 'file'
             raise UserError(f'{place} is a {kind}, which would be lost: move it away')
-    target.mkdir(parents=True, exist_ok=True)
+    for path in staged.rglob('*'):
+        if path.is_file():
+            _sync(path)
+    out.parent.mkdir(parents=True, exist_ok=True)
     replaced.mkdir()
-    for path in written:
-        place = target / path.name
-        if place.is_dir():  # no folder takes the place of another that is not empty
-            os.replace(place, replaced / path.name)
-        os.replace(path, place)
+    try:
+        # The main file goes first and comes last, so that whoever finds it finds
+        # the parts that belong to it.
+        if parts or out.is_dir():
+            _move(out, replaced)
+        for name in parts:
+            _move(out.parent / name, replaced)
+            _move(staged / name, out.parent)
+        _move(staged / out.name, out.parent)
+    except BaseException:
+        _restore(staged, replaced, out, parts)
+        raise
+
+
+def _restore(staged: Path, replaced: Path, out: Path, parts: list[str]) -> None:
+    """Put back what `_exchange` moved, by what is found where, unless all is done."""
+    if not (staged / out.name).exists():
+        return
+    for name in parts:
+        if not (staged / name).exists():
+            _move(out.parent / name, staged)
+        _move(replaced / name, out.parent)
+    _move(replaced / out.name, out.parent)
+
+
+def _move(path: Path, folder: Path) -> None:
+    """Move a file or folder, if it exists, into a folder of the same file system."""
+    if path.exists():
+        os.replace(path, folder / path.name)
+
+
+def _sync(path: Path) -> None:
+    """Let a file's content be on the disk before it gets its name."""
+    with path.open('rb') as file:
+        os.fsync(file.fileno())

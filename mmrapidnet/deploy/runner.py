@@ -10,6 +10,7 @@ from torch import nn
 
 from mmrapidnet.deploy import results
 from mmrapidnet.deploy.formats import open_session
+from mmrapidnet.deploy.metadata import channels_of
 from mmrapidnet.errors import UserError
 
 
@@ -17,10 +18,10 @@ def to_batch(image: np.ndarray) -> np.ndarray:
     """Lay an image out as sessions take it.
 
     Args:
-        image: (H, W, 3), uint8, BGR, as OpenCV and mmcv read files.
+        image: (H, W, C), uint8, as OpenCV and mmcv read files.
 
     Returns:
-        (1, 3, H, W), float32, in one piece.
+        (1, C, H, W), float32, in one piece.
     """
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32)
 
@@ -66,7 +67,8 @@ class ExportedModel:
         """Run the file on an image.
 
         Args:
-            image: (H, W, 3), uint8, BGR, as OpenCV and mmcv read files.
+            image: (H, W, C), uint8, as OpenCV and mmcv read files: BGR, or with the
+                channels that the file takes.
 
         Returns:
             The outputs by name, those of a batch with a batch of one.
@@ -74,10 +76,12 @@ class ExportedModel:
         Raises:
             UserError: If it is no such image, or not of a size that the file takes.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        channels = channels_of(self.metadata)
+        if image.ndim != 3 or image.shape[2] != channels or image.dtype != np.uint8:
+            order = ', BGR' if channels == 3 else ''
             raise UserError(
                 f'an image of {image.dtype} {image.shape} was given to {self.path}, '
-                'which takes uint8 (height, width, 3), BGR'
+                f'which takes uint8 (height, width, {channels}){order}'
             )
         return self._session(to_batch(image))
 
@@ -90,7 +94,8 @@ class ExportedModel:
         """Run the file on an image and make its outputs what the libraries predict.
 
         Args:
-            image: (H, W, 3), uint8, BGR, as OpenCV and mmcv read files.
+            image: (H, W, C), uint8, as OpenCV and mmcv read files: BGR, or with the
+                channels that the file takes.
             size: Height and width of the picture that the image was resized from,
                 which the results are to fit. Defaults to None: the image's.
             scale: What its width and height were multiplied with, which is how the

@@ -1,29 +1,33 @@
-"""Draw predictions on images with the libraries' own inferencers."""
+"""Draw predictions on images, of a checkpoint or of an exported file."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.infer import BaseInferencer
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DefaultScope
 from rich.progress import track
+from torch import nn
 
-from mmrapidnet.checkpoints.fused import is_fused_checkpoint
 from mmrapidnet.checkpoints.labels import get_labels
-from mmrapidnet.checkpoints.pretrained import (
-    check_fits,
-    get_state_dict,
-    read_checkpoint,
-)
+from mmrapidnet.checkpoints.pretrained import read_checkpoint
 from mmrapidnet.deploy.formats import format_of
-from mmrapidnet.deploy.images import check_image
+from mmrapidnet.deploy.images import UnreadableImageError, build_pipeline, read_image
+from mmrapidnet.deploy.loading import build_model, load_model
+from mmrapidnet.deploy.metadata import labels_of_config
+from mmrapidnet.engine.devices import find_device
+from mmrapidnet.engine.drawing import PredictionDrawer, name_outputs
 from mmrapidnet.engine.libraries import require_library
 from mmrapidnet.errors import UserError
-from mmrapidnet.models.layers.fold import fold_all
 
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
+# How many of the images that cannot be read are named.
+_NAMED = 10
 
 
 def infer(
@@ -36,67 +40,65 @@ def infer(
 ) -> list[str]:
     """Draw what a model sees in some images.
 
+    Objects, labelled pixels, or the class with its score.  An image that cannot be read
+    does not keep the others from being drawn.
+
     Args:
         cfg: The config the checkpoint was trained with.
         checkpoint: Path of the checkpoint, or of a file exported from one.
         inputs: Images, or folders of images.
-        out_dir: The pictures go to ``out_dir/vis``.
+        out_dir: The pictures go to ``out_dir/vis``, with the sub folders of what is in
+            folders.
         device: Such as 'cpu' or 'cuda:0'. Defaults to a GPU if there is one; an
             exported file runs on the CPU.
         score_thr: Least score of a detection to be drawn. Defaults to 0.3.
 
     Returns:
-        The images that were read.
+        The images that were drawn.
 
     Raises:
-        UserError: If there is nothing to read, or the checkpoint or file does not
-            fit.
+        UserError: If there is nothing to read, a picture would take the place of an
+            image, there is no such device, or the checkpoint or file does not fit; and
+            in the end, if some of the images cannot be read.
     """
     scope = require_library(cfg)
-    images = find_images(inputs)
-    if scope == 'mmpretrain':
-        raise UserError(f'{cfg.filename}: there is nothing to draw for a classifier')
-    if format_of(Path(checkpoint)):
-        inferencer = _build_exported(cfg, checkpoint, device)
-    else:
-        inferencer = _build(cfg, checkpoint, device)
-    options = {}
-    if scope == 'mmdet':
-        options = dict(no_save_pred=True, pred_score_thr=score_thr)
-    # One by one: called with all of them, mmseg's keeps every prediction to the end.
-    inferencer.show_progress = False
-    for image in track(images, 'Inference'):
-        inferencer(image, out_dir=out_dir, **options)
-    return images
+    pictures = find_images(inputs, Path(out_dir) / 'vis')
+    drawn, unreadable = [], []
+    with DefaultScope.overwrite_default_scope(scope):
+        load = _load_exported if format_of(Path(checkpoint)) else _load
+        model, labels = load(cfg, checkpoint, device)
+        pipeline = build_pipeline(cfg)
+        drawer = PredictionDrawer(cfg, labels, score_thr)
+        for image, picture in track(pictures.items(), 'Inference'):
+            try:
+                data = read_image(pipeline, image)
+            except UnreadableImageError as error:
+                unreadable.append(str(error))
+                continue
+            with torch.no_grad():
+                batch = {key: [value] for key, value in data.items()}
+                (sample,) = model.test_step(batch)
+            drawer.draw(image, sample, picture)
+            drawn.append(image)
+    if unreadable:
+        raise UserError(_summarise(unreadable, drawn, out_dir))
+    return drawn
 
 
-def _build(cfg: Config, checkpoint: str, device: str | None) -> BaseInferencer:
+def _load(
+    cfg: Config, checkpoint: str, device: str | None
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The model, and the names and colours of its classes."""
+    found = find_device(device)
     content = read_checkpoint(checkpoint)
-    get_state_dict(content, checkpoint)
-    labels = get_labels(content, checkpoint)
-    options = {}
-    if cfg.default_scope == 'mmseg':
-        # Left alone, it would draw every model in the colours of Cityscapes.
-        options = dict(classes=labels.get('classes'), palette=labels.get('palette'))
-    inferencer_class = _get_inferencer_class(cfg)
-    if is_fused_checkpoint(content):
-        inferencer_class = _of_fused(inferencer_class)
-    inferencer = inferencer_class(cfg, weights=checkpoint, device=device, **options)
-    check_fits(inferencer.model, content, checkpoint)
-    return inferencer
+    given = {k: v for k, v in get_labels(content, checkpoint).items() if v is not None}
+    model = revert_sync_batchnorm(load_model(cfg, content, checkpoint))
+    return model.to(found).eval(), {**labels_of_config(cfg), **given}
 
 
-def _of_fused(inferencer_class: type[BaseInferencer]) -> type[BaseInferencer]:
-    class Inferencer(inferencer_class):
-        @torch.no_grad()
-        def _load_weights_to_model(self, model, checkpoint, cfg) -> None:
-            fold_all(model)
-            super()._load_weights_to_model(model, checkpoint, cfg)
-
-    return Inferencer
-
-
-def _build_exported(cfg: Config, path: str, device: str | None) -> BaseInferencer:
+def _load_exported(
+    cfg: Config, path: str, device: str | None
+) -> tuple[nn.Module, dict[str, Any]]:
     from mmrapidnet.deploy.openmmlab import use_exported
 
     if device not in (None, 'cpu'):
@@ -104,50 +106,72 @@ def _build_exported(cfg: Config, path: str, device: str | None) -> BaseInference
             f'--device {device}: {path} is an exported file, which runs on the CPU'
         )
     use_exported(cfg, path)
-
-    class Inferencer(_get_inferencer_class(cfg)):
-        def _load_weights_to_model(self, model, checkpoint, cfg) -> None:
-            """The file has its own weights and knows its classes."""
-
-    return Inferencer(cfg, device='cpu')
+    model = build_model(cfg).eval()
+    return model, model.dataset_meta
 
 
-def _get_inferencer_class(cfg: Config) -> type[BaseInferencer]:
-    if cfg.default_scope == 'mmdet':
-        from mmdet.apis import DetInferencer
-
-        return DetInferencer
-    from mmseg.apis import MMSegInferencer
-
-    return MMSegInferencer
-
-
-def find_images(inputs: Sequence[str]) -> list[str]:
-    """List the images among some files and folders.
+def find_images(inputs: Sequence[str], out: Path) -> dict[str, Path]:
+    """List the images among some files and folders, and name a picture for each.
 
     Args:
-        inputs: Images, or folders whose images are meant.
+        inputs: Images, or folders, whose images and those of their sub folders are
+            meant.
+        out: The folder of the pictures, in which no image is looked for.
 
     Returns:
-        Paths of images, those of a folder in alphabetical order.
+        From the path of an image, those of a folder in alphabetical order and none
+        twice, to that of its picture: below ``out`` as the image lies below its input,
+        or below the folder that all of them share where names would repeat.
 
     Raises:
-        UserError: If a path does not exist, a file is no image that can be read, or
-            a folder holds none.
+        UserError: If a path does not exist, a folder holds no image, or an image would
+            be overwritten.
     """
-    images = []
+    names: dict[str, Path] = {}
+    known = set()
     for item in map(Path, inputs):
         if item.is_dir():
-            found = sorted(
-                p for p in item.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES
-            )
+            found = {path: path.relative_to(item) for path in _list_images(item, out)}
             if not found:
                 raise UserError(f'the folder {item} holds no image')
         elif item.is_file():
-            found = [item]
+            found = {item: Path(item.name)}
         else:
             raise UserError(f'there is no image or folder {item}')
-        for path in found:
-            check_image(path)
-        images += map(str, found)
-    return images
+        for path, name in found.items():
+            if path.resolve() not in known:
+                known.add(path.resolve())
+                names[str(path)] = name
+    if len(set(names.values())) < len(names):
+        names = name_outputs(names)
+    pictures = {image: out / name for image, name in names.items()}
+    for image, picture in pictures.items():
+        if picture.resolve() in known:
+            raise UserError(
+                f'the picture of {image} would take the place of {picture}: give '
+                'another --out'
+            )
+    return pictures
+
+
+def _list_images(folder: Path, out: Path) -> list[Path]:
+    found = (
+        Path(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if Path(name).suffix.lower() in IMAGE_SUFFIXES
+    )
+    out = out.resolve()
+    return sorted(path for path in found if out not in path.resolve().parents)
+
+
+def _summarise(unreadable: list[str], drawn: list[str], out_dir: str) -> str:
+    said = '; '.join(unreadable[:_NAMED])
+    if len(unreadable) > 1:
+        total = len(unreadable) + len(drawn)
+        said = f'{len(unreadable)} of {total} images are not drawn: {said}'
+    if len(unreadable) > _NAMED:
+        said += f'; and {len(unreadable) - _NAMED} more'
+    if drawn:
+        said += f'. The other {len(drawn)} are drawn in {out_dir}/vis'
+    return said

@@ -12,6 +12,7 @@ from mmengine.utils import digit_version
 
 from mmrapidnet.engine import accumulation, channels_last
 from mmrapidnet.engine.config import add_hook, iter_datasets
+from mmrapidnet.engine.prediction_hooks import DrawPredictionsHook, SaveLabelMapsHook
 from mmrapidnet.engine.processes import number_of_processes
 from mmrapidnet.engine.survivable import AUTO
 from mmrapidnet.errors import UserError
@@ -148,9 +149,7 @@ def save_predictions(cfg: Config, out: str) -> None:
         UserError: If the pickle file is not called ``.pkl``.
     """
     if cfg.default_scope == 'mmseg':
-        # Of several processes only the first would make it, too late for the others.
-        Path(out).mkdir(parents=True, exist_ok=True)
-        cfg.test_evaluator.update(output_dir=out, keep_results=True)
+        add_hook(cfg, SaveLabelMapsHook, out_dir=out)
         return
     if not out.endswith(('.pkl', '.pickle')):
         raise UserError(
@@ -171,28 +170,12 @@ def draw_predictions(cfg: Config, folder: str) -> None:
 
     Args:
         cfg: The config, changed in place.
-        folder: Where the pictures go.
-
-    Raises:
-        UserError: If the config has no hook that draws.
+        folder: Where the pictures go, in sub folders as the images.
     """
-    hook = cfg.default_hooks.get('visualization')
-    if hook is None:
-        raise UserError(
-            '--show-dir needs default_hooks.visualization in the config, such as '
-            "dict(type='DetVisualizationHook') or dict(type='SegVisualizationHook')"
-        )
-    if cfg.default_scope == 'mmpretrain':
-        hook.update(enable=True, interval=1, out_dir=folder)
-        return
-    hook.draw = True
-    if cfg.default_scope == 'mmseg':
-        # By default it draws one batch in fifty.
-        hook.interval = 1
-        cfg.visualizer.save_dir = folder
-    else:
-        # A relative folder would end up below the run's own.
-        hook.test_out_dir = str(Path(folder).absolute())
+    usual = (cfg.get('default_hooks') or {}).get('visualization') or {}
+    add_hook(
+        cfg, DrawPredictionsHook, out_dir=folder, score_thr=usual.get('score_thr', 0.3)
+    )
 
 
 def enable_tta(cfg: Config) -> None:

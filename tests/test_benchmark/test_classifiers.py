@@ -109,8 +109,6 @@ def test_runtimes_that_are_not_here(monkeypatch, capsys):
             find_runtime(name)
     with pytest.raises(UserError, match='openvino runs on the CPU here'):
         find_runtime('openvino', 'cuda')
-    with pytest.raises(UserError, match='--device cuda: PyTorch sees no CUDA GPU'):
-        runtimes.check_device('cuda')
     assert runtimes.available_runtimes(['eager', 'compile', 'fused']) == [
         'eager',
         'fused',

@@ -125,6 +125,42 @@ def test_training_step_of_a_detector(tiny):
     assert 0 < result['loss_mask'] < 10
 
 
+WITHOUT_NECK = """
+_base_ = '{base}'
+model = dict(
+    _delete_=True,
+    type='EncoderDecoder',
+    data_preprocessor=dict(type='SegDataPreProcessor', size=(64, 96)),
+    backbone=dict(
+        type='RapidNet',
+        arch=dict(
+            channels=(8, 8, 8, 8),
+            local_blocks=(1,) * 4,
+            global_blocks=(0,) * 4,
+        ),
+    ),
+    decode_head=dict(type='FCNHead', in_channels=8, channels=8, num_classes=7),
+    train_cfg=dict(),
+    test_cfg=dict(mode='whole'),
+)
+"""
+
+
+def test_a_model_without_neck(tiny, tmp_path):
+    sources, image = tiny
+    config = tmp_path / 'without_neck.py'
+    config.write_text(WITHOUT_NECK.format(base=sources['segmenter'].config))
+    source = ConfiguredModel(str(config), resize=(96, 128))
+    assert not source.build().with_neck
+    expected, params = infer_by_library(source, image)
+    (eager,) = list_dense(source, ('eager',), image, *HERE)
+    found = eager.open()()
+    assert found.pred_sem_seg.data.shape == expected.pred_sem_seg.data.shape
+    assert eager.complexity().params == params
+    (train,) = list_training(source, ('eager',), (64, 96), 1, *HERE)
+    assert train.open()()['loss'].item() > 0
+
+
 def test_ground_truth_is_drawn(tiny):
     sources, _ = tiny
     images, samples = draw_batch(sources['detector'].read(), (64, 96), 3)

@@ -5,6 +5,7 @@ themselves are the matter of `test_formats.py`, the command line of
 `test_export_tool.py`.
 """
 
+import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -280,6 +281,16 @@ def test_requests_that_make_no_sense(kind, arguments, message, run, tmp_path):
     assert message in str(error.value)
     assert '\n' not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_truncated_image(run, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    content = cv2.imencode('.png', noise)[1].tobytes()
+    image = tmp_path / 'cut.png'
+    image.write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match='cut.png is not an image .*: it is truncated'):
+        run('segmenter', image=str(image))
+    assert list(tmp_path.iterdir()) == [image]
 
 
 def test_what_a_format_cannot_hold(run, fake):

@@ -16,7 +16,14 @@ from mmrapidnet.engine.config import load_config
 from mmrapidnet.errors import UserError
 from mmrapidnet.models import MobileViG, RapidNet, RepViT
 from mmrapidnet.models.layers import ConvNormAct
+from mmrapidnet.models.layers.classifier import (
+    DistilledClassifier,
+    DistilledLinearClassifier,
+)
+from mmrapidnet.models.layers.dilated_mixer import ConditionalPositionEncoding
 from mmrapidnet.models.layers.fold import fold_all
+from mmrapidnet.models.layers.rep_depthwise import RepDepthwise
+from mmrapidnet.models.layers.residual import ScaledResidual
 
 CLASSES = dict(rapidnet=RapidNet, mobilevig=MobileViG, repvit=RepViT)
 TOLERANCE = 1e-9
@@ -181,6 +188,75 @@ def test_a_second_call_changes_nothing():
     assert is_fused(again)
     assert again.eval() is again and not again.training
     assert not any(parameter.requires_grad for parameter in fused.parameters())
+
+
+BN = dict(type='BN')
+
+
+class Both(nn.Module):
+    """Two parents of one layer, which the second holds under two names."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.one = nn.ModuleDict({'layer': layer})
+        self.other = nn.ModuleDict({'layer': layer, 'again': layer})
+
+    def forward(self, x):
+        return [
+            self.one['layer'](x),
+            self.other['layer'](x + 1),
+            self.other['again'](x + 2),
+        ]
+
+
+def shared_layers():
+    from mmcv.cnn import ConvModule
+
+    return {
+        'ConvNormAct': ConvNormAct(4, 4, 3, norm_cfg=BN),
+        'ConvModule': ConvModule(4, 4, 3, norm_cfg=BN),
+        'Sequential': nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)),
+        'encoding': ConditionalPositionEncoding(4),
+        'RepDepthwise': RepDepthwise(4, BN),
+        'residual': ScaledResidual(ConvNormAct(4, 4, norm_cfg=BN), 4),
+        'classifier': DistilledClassifier(4, 6, 5),
+        'linear classifier': DistilledLinearClassifier(4, 5),
+    }
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('kind', list(shared_layers()))
+def test_a_layer_of_two_parents_is_folded_once(kind):
+    torch.manual_seed(0)
+    model = randomize(Both(shared_layers()[kind]))
+    fused = fuse(model)
+    assert not norms_of(fused)
+    assert fused.one['layer'] is fused.other['layer'] is fused.other['again']
+    image = torch.randn(2, 4, 9, 7, dtype=torch.float64)
+    assert_equal(fused(image), model(image))
+    assert_equal(fold_all(fused)(image), model(image))  # once more changes nothing
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('kind', ['Sequential', 'ConvModule', 'ConvNormAct', 'scale'])
+def test_what_each_parent_would_change_stays(kind):
+    """As where the levels of a head share convolutions, but no normalisation."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 4, 1)
+    if kind == 'Sequential':
+        layers = [nn.Sequential(conv, nn.BatchNorm2d(4)) for _ in range(3)]
+    elif kind == 'scale':
+        layers = [ScaledResidual(nn.Sequential(conv), 4) for _ in range(3)]
+    else:
+        layers = [shared_layers()[kind] for _ in range(3)]
+        for layer in layers[:2]:
+            layer.conv = layers[2].conv
+    model = randomize(nn.ModuleList(layers))
+    fused = fuse(model)
+    assert len(norms_of(fused)) == (0 if kind == 'scale' else 3)
+    image = torch.randn(2, 4, 9, 7, dtype=torch.float64)
+    assert_equal([layer(image) for layer in fused], [layer(image) for layer in model])
+    assert len({layer(image).sum().item() for layer in fused}) == 3
 
 
 def test_training_is_refused():

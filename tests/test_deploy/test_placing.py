@@ -1,7 +1,9 @@
+import os
 from pathlib import Path
 
 import pytest
 
+from mmrapidnet.deploy import placing
 from mmrapidnet.deploy.placing import in_place_of
 from mmrapidnet.errors import UserError
 
@@ -38,6 +40,88 @@ def test_a_failure_leaves_what_was_there(failure, tmp_path):
     with pytest.raises(failure), in_place_of(fresh):
         raise failure
     assert sorted(p.name for p in tmp_path.iterdir()) == ['model.bin', 'model.xml']
+
+
+def write_two_parts(out, text):
+    write(out, text, beside=('.bin', '.json'))
+
+
+def stop_at(step, when, stop, monkeypatch):
+    """Stop before or after one of the renames."""
+    calls = iter(range(100))
+
+    def replace(source, target, replace=os.replace):
+        here = next(calls) == step
+        if here and when == 'before':
+            stop()
+        replace(source, target)
+        if here and when == 'after':
+            stop()
+
+    monkeypatch.setattr(placing.os, 'replace', replace)
+    return calls
+
+
+# Of three files to be replaced: one goes, two are exchanged, one comes.
+RENAMES = 6
+NAMES = ('model.xml', 'model.bin', 'model.json')
+
+
+@pytest.mark.parametrize('failure', [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize('when', ['before', 'after'])
+@pytest.mark.parametrize('step', range(RENAMES))
+def test_an_interruption_between_files(step, when, failure, tmp_path, monkeypatch):
+    """All of the old ones are there again, unless the last new one came."""
+    out = tmp_path / 'model.xml'
+    write_two_parts(out, 'old')
+
+    def stop():
+        raise failure
+
+    with monkeypatch.context() as patched:
+        stop_at(step, when, stop, patched)
+        expected = UserError if failure is OSError else failure
+        with pytest.raises(expected):
+            write_two_parts(out, 'new')
+    done = (step, when) == (RENAMES - 1, 'after')
+    assert read_all(tmp_path) == dict.fromkeys(NAMES, 'new' if done else 'old')
+
+
+@pytest.mark.parametrize('step', range(RENAMES + 1))
+def test_a_kill_between_files(step, tmp_path, monkeypatch):
+    """All are old or all are new, or the main file is absent: never is one mixed."""
+    out = tmp_path / 'model.xml'
+    write_two_parts(out, 'old')
+    child = os.fork()
+    if not child:
+        stop_at(step, 'before', lambda: os._exit(0), monkeypatch)
+        write_two_parts(out, 'new')
+        os._exit(0)
+    os.waitpid(child, 0)
+    found = {p.name: p.read_text() for p in tmp_path.iterdir() if p.is_file()}
+    assert out.exists() == (step in (0, RENAMES))
+    if out.exists():
+        whole = 'old' if step == 0 else 'new'
+        assert found == dict.fromkeys(NAMES, whole)
+    left = [(p.name, p.read_text()) for p in tmp_path.rglob('*') if p.is_file()]
+    assert set(left) >= {(name, 'new') for name in NAMES}
+    write_two_parts(out, 'again')
+    assert {(tmp_path / name).read_text() for name in NAMES} == {'again'}
+
+
+def test_a_single_file_is_never_absent(tmp_path, monkeypatch):
+    out = tmp_path / 'model.onnx'
+    write(out, 'old', beside=())
+    seen = []
+
+    def replace(source, target, replace=os.replace):
+        seen.append(out.read_text())
+        replace(source, target)
+        seen.append(out.read_text())
+
+    monkeypatch.setattr(placing.os, 'replace', replace)
+    write(out, 'new', beside=())
+    assert seen == ['old', 'new']
 
 
 def test_a_folder_replaces_a_folder(tmp_path):

@@ -158,18 +158,20 @@ def test_predictions_are_kept(tmp_path):
     options.save_predictions(det, str(tmp_path / 'new' / 'p.pkl'))
     assert [m.type for m in det.test_evaluator] == ['CocoMetric', 'DumpDetResults']
     options.save_predictions(seg, 'there')
-    assert seg.test_evaluator.output_dir == 'there'
-    assert seg.test_evaluator.keep_results
+    assert seg.custom_hooks[-1] == dict(type='SaveLabelMapsHook', out_dir='there')
 
 
-def test_drawing_needs_a_hook():
-    cfg = load_config(SEG)
+def test_drawing():
+    cfg = load_config(DET)
+    hook = dict(type='DrawPredictionsHook', out_dir='there')
     options.draw_predictions(cfg, 'there')
-    assert cfg.visualizer.save_dir == 'there'
-    assert cfg.default_hooks.visualization.draw
+    assert cfg.custom_hooks[-1] == dict(**hook, score_thr=0.3)
+    cfg.default_hooks.visualization = dict(type='DetVisualizationHook', score_thr=0.7)
+    options.draw_predictions(cfg, 'there')
+    assert cfg.custom_hooks[-1] == dict(**hook, score_thr=0.7)
     cfg.default_hooks.pop('visualization')
-    with pytest.raises(UserError, match='--show-dir needs default_hooks.visualization'):
-        options.draw_predictions(cfg, 'there')
+    options.draw_predictions(cfg, 'there')
+    assert cfg.custom_hooks[-1] == dict(**hook, score_thr=0.3)
 
 
 def test_tta():

@@ -155,7 +155,7 @@ def test_testing_a_segmenter(segmenter, shapes_root, tmp_path):
     trained = json.loads((work_dir / 'metrics.json').read_text())
     assert record['metrics'] == trained['metrics']
     assert len(list((tmp_path / 'maps').glob('*.png'))) == 6
-    assert len(list((tmp_path / 'drawn').rglob('*.png'))) == 6
+    assert len(list((tmp_path / 'drawn').glob('*.jpg'))) == 6
 
 
 def test_test_time_augmentation(segmenter, shapes_root, tmp_path):
@@ -277,7 +277,7 @@ def test_inference(kind, request, shapes_root, tmp_path):
         *('--checkpoint', work_dir / 'iter_4.pth', '--out', tmp_path / 'out'),
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert f'7 pictures written to {tmp_path / "out"}/vis' in done.stdout
+    assert f'6 pictures written to {tmp_path / "out"}/vis' in done.stdout
     drawn = {path.name for path in (tmp_path / 'out' / 'vis').iterdir()}
     assert drawn == {path.name for path in images}
 

@@ -8,7 +8,7 @@ Each has ``NAME``, ``SUFFIX``, ``PRECISIONS`` (by the kind of graph that it hold
   fixed_size=False)``: writes the file (and what belongs beside it), for images of the
   size of ``example`` if ``fixed_size`` or if it cannot hold more;
 - ``Session(path, threads=None, size=None)``: the file as a function from a batch of
-  images, float32 (N, 3, H, W), to its outputs by name; ``metadata`` is what
+  images, float32 (N, C, H, W), to its outputs by name; ``metadata`` is what
   :mod:`mmrapidnet.deploy.metadata` made.
 """
 

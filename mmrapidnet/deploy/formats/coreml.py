@@ -75,12 +75,12 @@ def write(
     """Write a graph as an ML program (``.mlpackage``) for iOS 16, macOS 13 and later.
 
     Its input is an image of Core ML's, so that a camera's or a picture's pixel
-    buffer can be given; the outputs are arrays.  A fixed size lets the neural engine
-    run it.
+    buffer can be given, or an array where the image has neither one channel nor three;
+    the outputs are arrays.  A fixed size lets the neural engine run it.
 
     Args:
         graph: The graph.
-        example: An image, (1, 3, H, W); the size to be fixed, or the default one.
+        example: An image, (1, C, H, W); the size to be fixed, or the default one.
         path: The ``.mlpackage``, a folder.
         metadata: What `mmrapidnet.deploy.metadata.describe` gave.
         precision: 'fp32', or 'fp16', which the neural engine needs.
@@ -100,11 +100,7 @@ def write(
         model = ct.convert(
             trace(graph, example),
             convert_to='mlprogram',
-            inputs=[
-                ct.ImageType(
-                    'image', ct.Shape((1, 3, *edges)), color_layout=ct.colorlayout.BGR
-                )
-            ],
+            inputs=[_input_type(example.shape[1], edges)],
             outputs=[ct.TensorType(name, dtype=np.float32) for name in graph.outputs],
             compute_precision=(
                 ct.precision.FLOAT16 if precision == 'fp16' else ct.precision.FLOAT32
@@ -116,6 +112,15 @@ def write(
     metadata = about.complete(metadata, size, 1, ('coremltools',))
     model.user_defined_metadata[about.KEY] = about.to_text(metadata)
     model.save(str(path))
+
+
+def _input_type(channels: int, edges: list[Any]) -> Any:
+    """Core ML has images of one or three channels; others are arrays."""
+    layouts = {1: ct.colorlayout.GRAYSCALE, 3: ct.colorlayout.BGR}
+    shape = ct.Shape((1, channels, *edges))
+    if channels in layouts:
+        return ct.ImageType('image', shape, color_layout=layouts[channels])
+    return ct.TensorType('image', shape, dtype=np.float32)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def write(
 
     Args:
         graph: The graph.
-        example: An image, (1, 3, H, W); its size counts if it is to be fixed.
+        example: An image, (1, C, H, W); its size counts if it is to be fixed.
         path: The ``.ncnn.param``; the others lie beside it.
         metadata: What `mmrapidnet.deploy.metadata.describe` gave.
         precision: 'fp32', or 'fp16' for weights of half the size.
@@ -127,7 +127,7 @@ class Session:
         """Run the file.
 
         Args:
-            image: float32, (1, 3, H, W), 0 to 255, BGR.
+            image: float32, (1, C, H, W), 0 to 255, as the pipeline reads it (BGR).
 
         Returns:
             The outputs by name.
@@ -160,16 +160,16 @@ def _run_pnnx(folder: Path, example: Tensor, fixed: bool, precision: str) -> str
     """
     with needs_extra(NAME):
         import pnnx
-    height, width = example.shape[2:]
+    channels, height, width = example.shape[1:]
     command = [
         pnnx.EXEC_PATH,
         'graph.pt',
-        f'inputshape=[1,3,{height},{width}]',
+        f'inputshape=[1,{channels},{height},{width}]',
         f'fp16={int(precision == "fp16")}',
     ]
     if not fixed:
         # A second size, that pnnx sees what follows from the size.
-        command.append(f'inputshape2=[1,3,{height + 70},{width + 42}]')
+        command.append(f'inputshape2=[1,{channels},{height + 70},{width + 42}]')
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     param = folder / 'graph.ncnn.param'
     if done.returncode or not param.is_file():

@@ -49,7 +49,7 @@ def write(
 
     Args:
         graph: The graph.
-        example: An image, (1, 3, H, W); its size counts if it is to be fixed.
+        example: An image, (1, C, H, W); its size counts if it is to be fixed.
         path: The file.
         metadata: What `mmrapidnet.deploy.metadata.describe` gave.
         precision: 'fp32'.
@@ -65,7 +65,7 @@ def write(
     check_held(NAME, PRECISIONS, graph.kind, precision)
     size = tuple(example.shape[2:]) if fixed_size or not is_dynamic(graph) else None
     with conversion_to(NAME):
-        model = onnx_model.convert(graph, size)
+        model = onnx_model.convert(graph, size, channels=example.shape[1])
     packages = ('onnx', 'onnxscript')
     batch = None if graph.batched else 1
     model.metadata_props[about.KEY] = about.to_text(
@@ -120,7 +120,7 @@ class Session:
         """Run the file.
 
         Args:
-            image: float32, (N, 3, H, W), 0 to 255, BGR.
+            image: float32, (N, C, H, W), 0 to 255, as the pipeline reads it (BGR).
 
         Returns:
             The outputs by name.

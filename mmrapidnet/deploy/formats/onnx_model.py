@@ -16,20 +16,23 @@ if TYPE_CHECKING:
 OPSET = 20
 # What a graph for every size is traced on: no dimension of it is 1, none equals
 # another, none is a multiple of a stride, so that none is taken for a constant.
-_TRACED = (2, 3, 170, 230)
+_TRACED = (2, 170, 230)
 
 
-def convert(graph: Graph, size: tuple[int, int] | None) -> onnx_ir.Model:
+def convert(
+    graph: Graph, size: tuple[int, int] | None, channels: int = 3
+) -> onnx_ir.Model:
     """Turn a graph into an ONNX model.
 
     Args:
         graph: The graph.
         size: Height and width to fix; None for any.
+        channels: Channels of the images. Defaults to 3.
 
     Returns:
         The model. The number of images is free, too, but for graphs that take one.
     """
-    batch, channels, *traced = _TRACED
+    batch, *traced = _TRACED
     shape = (batch if graph.batched else 1, channels, *(size or traced))
     free = {0: 'batch'} if graph.batched else {}
     if size is None:

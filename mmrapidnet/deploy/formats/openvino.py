@@ -58,7 +58,7 @@ def write(
 
     Args:
         graph: The graph.
-        example: An image, (1, 3, H, W); its size counts if it is to be fixed.
+        example: An image, (1, C, H, W); its size counts if it is to be fixed.
         path: The ``.xml``.
         metadata: What `mmrapidnet.deploy.metadata.describe` gave.
         precision: 'fp32'; 'fp16': weights of half the size, computed with in fp32;
@@ -75,7 +75,7 @@ def write(
     """
     check_held(NAME, PRECISIONS, graph.kind, precision)
     size = tuple(example.shape[2:]) if fixed_size or not is_dynamic(graph) else None
-    model = _convert(graph, size)
+    model = _convert(graph, size, channels=example.shape[1])
     packages = ['openvino']
     if precision == 'int8':
         model = _quantize(model, calibration)
@@ -132,7 +132,7 @@ class Session:
         """Run the file.
 
         Args:
-            image: float32, (N, 3, H, W), 0 to 255, BGR.
+            image: float32, (N, C, H, W), 0 to 255, as the pipeline reads it (BGR).
 
         Returns:
             The outputs by name.
@@ -150,19 +150,22 @@ class Session:
         key = None if self._size is None else batch
         if key not in self._requests:
             if self._size is not None:
-                self._model.reshape([batch, 3, *self._size])
+                channels = about.channels_of(self.metadata)
+                self._model.reshape([batch, channels, *self._size])
             compiled = self._core.compile_model(self._model, 'CPU', self._options)
             self._requests[key] = compiled.create_infer_request()
         return self._requests[key]
 
 
-def _convert(graph: Graph, size: tuple[int, int] | None) -> openvino.Model:
+def _convert(
+    graph: Graph, size: tuple[int, int] | None, channels: int
+) -> openvino.Model:
     """By way of ONNX, which OpenVINO reads best; nothing of it is left."""
     with needs_extra(NAME):
         import onnx_ir
     with tempfile.TemporaryDirectory() as folder, conversion_to(NAME):
         file = Path(folder) / 'graph.onnx'
-        onnx_ir.save(onnx_model.convert(graph, size), file)
+        onnx_ir.save(onnx_model.convert(graph, size, channels), file)
         return openvino.convert_model(file)
 
 

@@ -8,6 +8,8 @@ the projection it scales.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import dataclass, field
 from functools import singledispatch
 from itertools import pairwise
 
@@ -55,10 +57,12 @@ def fold_all(module: nn.Module) -> nn.Module:
     """Fold a module and everything in it, in place.
 
     Batch normalisations are read as in evaluation, with their running statistics.
-    Other normalisations stay.
+    Other normalisations stay.  A layer that several modules share is folded once, and
+    left as it is where each of them would fold something else into it, as where heads
+    on several levels share convolutions but not normalisations.
 
     Args:
-        module: Any module.
+        module: Any module, folded already or not.
 
     Returns:
         The module, or the one that takes its place.
@@ -68,29 +72,73 @@ def fold_all(module: nn.Module) -> nn.Module:
         >>> [name for name, _ in fold_all(layer).named_children()]
         ['conv']
     """
-    for name, child in module.named_children():
-        folded = fold_all(child)
-        if folded is not child:
-            setattr(module, name, folded)
-    return _fold(module)
+    return _Folding(module).fold(module)
+
+
+@dataclass
+class _Folding:
+    """The folding of one model.
+
+    Attributes:
+        model: The model.
+        parents: The modules that hold a module, before anything is folded; one that
+            holds it under two names is there twice.
+        folded: What took the place of the modules visited.
+    """
+
+    model: nn.Module
+    parents: dict[nn.Module, list[nn.Module]] = field(init=False)
+    folded: dict[nn.Module, nn.Module] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.parents = defaultdict(list)
+        for parent in self.model.modules():
+            for child in parent._modules.values():
+                self.parents[child].append(parent)
+
+    def fold(self, module: nn.Module) -> nn.Module:
+        """Fold a module and everything in it, once.
+
+        Returns:
+            What takes its place in each of its parents.
+        """
+        if module not in self.folded:
+            # Not named_children(), which passes over a second name of a child.
+            for name, child in list(module._modules.items()):
+                if child is not None and self.fold(child) is not child:
+                    setattr(module, name, self.fold(child))
+            self.folded[module] = _fold(module, self)
+        return self.folded[module]
+
+    def owns(self, module: nn.Module, *parts: nn.Module) -> bool:
+        """Whether parts of a module are of no other."""
+        return all(self._only_in(module, part) for part in parts)
+
+    def _only_in(self, module: nn.Module, part: nn.Module) -> bool:
+        while part is not module:
+            if len(self.parents[part]) != 1:
+                return False
+            (part,) = self.parents[part]
+        return True
 
 
 @singledispatch
-def _fold(module: nn.Module) -> nn.Module:
+def _fold(module: nn.Module, folding: _Folding) -> nn.Module:
     """What takes the place of a module whose children are folded."""
     return module
 
 
 @_fold.register
-def _(module: ConvNormAct) -> nn.Module:
-    if _is_linear(module.norm):
-        _merge_norm(module.conv, module.norm)
+def _(module: ConvNormAct, folding: _Folding) -> nn.Module:
+    norm = getattr(module, 'norm', None)
+    if _is_linear(norm) and folding.owns(module, module.conv):
+        _merge_norm(module.conv, norm)
         del module.norm
     return module
 
 
 @_fold.register
-def _(module: ConvModule) -> nn.Module:
+def _(module: ConvModule, folding: _Folding) -> nn.Module:
     in_order = module.order.index('conv') + 1 == module.order.index('norm')
     if (
         module.with_norm
@@ -98,6 +146,7 @@ def _(module: ConvModule) -> nn.Module:
         and isinstance(module.conv, _CONVS)
         and not module.with_spectral_norm
         and _is_linear(module.norm)
+        and folding.owns(module, module.conv)
     ):
         _merge_norm(module.conv, module.norm)
         setattr(module, module.norm_name, nn.Identity())
@@ -105,18 +154,17 @@ def _(module: ConvModule) -> nn.Module:
 
 
 @_fold.register
-def _(module: nn.Sequential) -> nn.Module:
-    children = list(module.named_children())
-    for (_, conv), (name, norm) in pairwise(children):
-        if isinstance(conv, _CONVS) and _is_linear(norm):
+def _(module: nn.Sequential, folding: _Folding) -> nn.Module:
+    for (_, conv), (name, norm) in pairwise(list(module._modules.items())):
+        if isinstance(conv, _CONVS) and _is_linear(norm) and folding.owns(module, conv):
             _merge_norm(conv, norm)
             setattr(module, name, nn.Identity())
     return module
 
 
 @_fold.register
-def _(module: DeformConvNormAct) -> nn.Module:
-    if _is_linear(module.norm):
+def _(module: DeformConvNormAct, folding: _Folding) -> nn.Module:
+    if _is_linear(module.norm) and folding.owns(module, module.conv):
         weight, shift = _merged(module.conv.weight, None, module.norm)
         module.conv.weight = weight
         module.norm = ChannelShift(shift.detach())
@@ -124,17 +172,19 @@ def _(module: DeformConvNormAct) -> nn.Module:
 
 
 @_fold.register
-def _(module: ConditionalPositionEncoding) -> nn.Module:
+def _(module: ConditionalPositionEncoding, folding: _Folding) -> nn.Module:
     conv = module.conv
+    if not folding.owns(module, conv):
+        return module
     conv.weight = nn.Parameter(conv.weight + _depthwise_identity(conv))
     return conv
 
 
 @_fold.register
-def _(module: RepDepthwise) -> nn.Module:
-    if not _is_linear(module.norm):
-        return module
+def _(module: RepDepthwise, folding: _Folding) -> nn.Module:
     conv, pointwise = module.depthwise.conv, module.pointwise
+    if not (_is_linear(module.norm) and folding.owns(module, conv)):
+        return module
     around = conv.kernel_size[0] // 2
     kernel = conv.weight + pad(pointwise.weight, [around] * 4)
     conv.weight = nn.Parameter(kernel + _depthwise_identity(conv))
@@ -144,9 +194,9 @@ def _(module: RepDepthwise) -> nn.Module:
 
 
 @_fold.register
-def _(module: ScaledResidual) -> nn.Module:
+def _(module: ScaledResidual, folding: _Folding) -> nn.Module:
     conv = _last_conv(module.branch)
-    if conv is None:
+    if conv is None or not folding.owns(module, conv):
         return module
     scale = module.scale.flatten()
     conv.weight = nn.Parameter(conv.weight * scale.reshape(-1, 1, 1, 1))
@@ -156,8 +206,10 @@ def _(module: ScaledResidual) -> nn.Module:
 
 
 @_fold.register
-def _(module: DistilledClassifier) -> nn.Module:
+def _(module: DistilledClassifier, folding: _Folding) -> nn.Module:
     head, other = module.head, module.dist_head
+    if not folding.owns(module, head):
+        return module
     head.weight = nn.Parameter((head.weight + other.weight) / 2)
     head.bias = nn.Parameter((head.bias + other.bias) / 2)
     return _as_sequential(
@@ -166,7 +218,9 @@ def _(module: DistilledClassifier) -> nn.Module:
 
 
 @_fold.register
-def _(module: DistilledLinearClassifier) -> nn.Module:
+def _(module: DistilledLinearClassifier, folding: _Folding) -> nn.Module:
+    if not folding.owns(module, module.head):
+        return module
     pairs = (
         (module.norm, module.head),
         (module.dist_norm, module.dist_head),
@@ -178,7 +232,7 @@ def _(module: DistilledLinearClassifier) -> nn.Module:
     return _as_sequential(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), head=head)
 
 
-def _is_linear(norm: nn.Module) -> bool:
+def _is_linear(norm: nn.Module | None) -> bool:
     """Whether a normalisation is linear in evaluation, by its own statistics."""
     return isinstance(norm, _BatchNorm) and norm.running_mean is not None
 

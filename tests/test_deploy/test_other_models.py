@@ -1,0 +1,210 @@
+"""Models that are not the usual ones, from a checkpoint to what their files predict."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from tiny_models import load, write_checkpoint, write_imagenet
+
+from mmrapidnet.benchmark.peers import randomize_norms
+from mmrapidnet.deploy.export import export
+from mmrapidnet.deploy.formats import load_format
+from mmrapidnet.deploy.graphs import build_graph
+from mmrapidnet.deploy.runner import ExportedModel
+from mmrapidnet.engine.infer import infer
+from mmrapidnet.engine.test import test as run_test
+from mmrapidnet.errors import UserError
+
+SUFFIXES = dict(onnx='.onnx', openvino='.xml', ncnn='.ncnn.param')
+COLOUR_TYPES = {1: 'grayscale', 4: 'unchanged'}
+
+
+def write_many_channels(root, channels):
+    """A copy of Shapes whose images are grey, or have a channel of opacity."""
+    shutil.copytree(root[0], root[1])
+    for path in sorted(root[1].glob('images/*/*.jpg')):
+        image = cv2.imread(str(path))
+        if channels == 1:
+            image = image[..., 1]
+        else:
+            image = np.dstack([image, 255 - image[..., 0]])
+        path.unlink()
+        cv2.imwrite(str(path.with_suffix('.png')), image)
+    return root[1]
+
+
+def change_channels(cfg, channels, norm):
+    """Let a config's model and pipeline take images of so many channels."""
+    cfg.model.backbone.in_channels = channels
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.data_preprocessor
+    for key in ('bgr_to_rgb', 'to_rgb'):
+        if key in preprocessor:
+            preprocessor[key] = False
+    preprocessor.update(norm)
+    for transform in cfg.test_dataloader.dataset.pipeline:
+        if transform['type'] == 'LoadImageFromFile':
+            transform['color_type'] = COLOUR_TYPES[channels]
+    return cfg
+
+
+@pytest.fixture(scope='module', params=[1, 4])
+def segmenter(request, shapes_root, tmp_path_factory):
+    """A segmenter's number of channels, config, checkpoint and data."""
+    channels = request.param
+    folder = tmp_path_factory.mktemp(f'channels{channels}')
+    root = write_many_channels((shapes_root / 'ade', folder / 'ade'), channels)
+    cfg = load('segmenter', folder, root)
+    cfg.test_dataloader.dataset.img_suffix = '.png'
+    norm = dict(mean=[100.0 + i for i in range(channels)], std=[50.0] * channels)
+    cfg = change_channels(cfg, channels, norm)
+    return channels, cfg, str(write_checkpoint(cfg, folder / 'seg.pth')), root
+
+
+@pytest.mark.parametrize('format', list(SUFFIXES))
+def test_a_segmenter_of_other_channels(segmenter, format, tmp_path):
+    """It is exported, tested and drawn as its checkpoint is."""
+    channels, cfg, checkpoint, root = segmenter
+    cfg.work_dir = str(tmp_path / 'run')
+    out = tmp_path / f'model{SUFFIXES[format]}'
+    size = (64, 96) if format == 'openvino' else None
+    report = export(Config(cfg.to_dict()), checkpoint, format, out, size=size)
+    assert all(d.is_tolerable for d in report.differences)
+    taken = ExportedModel(out).metadata['input']
+    assert taken['channels'] == channels
+    assert taken['channel_order'] == {1: 'gray', 4: 'bgra'}[channels]
+    wanted = rf'which takes uint8 \(height, width, {channels}\)$'
+    with pytest.raises(UserError, match=wanted):
+        ExportedModel(out)(np.zeros((64, 96, 3), np.uint8))
+
+    image = next(root.glob('images/validation/*.png'))
+    for path in (checkpoint, str(out)) if size is None else ():
+        infer(Config(cfg.to_dict()), path, [str(image)], str(tmp_path / 'drawn'))
+        assert (tmp_path / 'drawn' / 'vis' / image.name).is_file()
+    if format == 'onnx':
+        metrics = [run_test(Config(cfg.to_dict()), p) for p in (checkpoint, str(out))]
+        assert metrics[0] == pytest.approx(metrics[1], abs=0.1)
+
+
+@pytest.mark.parametrize('channels', [1, 4])
+def test_a_classifier_of_other_channels(channels, tmp_path):
+    root = write_imagenet(tmp_path / 'imagenet')
+    if channels == 4:
+        for path in (root / 'val').iterdir():
+            image = cv2.imread(str(path))
+            cv2.imwrite(str(path), np.dstack([image, image[..., :1]]))
+    cfg = load('classifier', tmp_path, root)
+    cfg = change_channels(cfg, channels, dict(mean=[100.0], std=[50.0]))
+    cfg.work_dir = str(tmp_path / 'run')
+    checkpoint = str(write_checkpoint(cfg, tmp_path / 'model.pth'))
+    out = tmp_path / 'model.onnx'
+    export(Config(cfg.to_dict()), checkpoint, 'onnx', out)
+    metrics = [run_test(Config(cfg.to_dict()), p) for p in (checkpoint, str(out))]
+    assert metrics[0] == metrics[1]
+    image = root / 'val' / '0.png'
+    for path in (checkpoint, str(out)):
+        infer(Config(cfg.to_dict()), path, [str(image)], str(tmp_path / 'drawn'))
+
+
+@pytest.mark.parametrize('channels', [1, 4])
+def test_core_ml_of_other_channels(channels, tmp_path):
+    """An image where Core ML has such images, else an array."""
+    coreml = load_format('coreml')
+    net = torch.nn.Conv2d(channels, 5, 3, stride=4)
+
+    from mmrapidnet.deploy.graphs import Graph
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, image):
+            return (self.net(image),)
+
+    graph = Graph('backbone', Net().eval(), ('feature0',))
+    path = tmp_path / 'model.mlpackage'
+    example = torch.zeros(1, channels, 64, 64)
+    coreml.write(graph, example, path, dict(input={}, versions={}), fixed_size=True)
+    import coremltools
+
+    (given,) = coremltools.utils.load_spec(str(path)).description.input
+    kind = given.type.WhichOneof('Type')
+    if channels == 1:
+        assert kind == 'imageType'
+        assert given.type.imageType.colorSpace == 10  # GRAYSCALE
+    else:
+        assert kind == 'multiArrayType'
+        assert list(given.type.multiArrayType.shape) == [1, 4, 64, 64]
+
+
+HEADS = {
+    'PSPHead': dict(type='PSPHead', in_channels=32, in_index=3),
+    'UPerHead': dict(
+        type='UPerHead', in_channels=[8, 16, 24, 32], in_index=[0, 1, 2, 3]
+    ),
+    # Which pools by a function and not by a module.
+    'APCHead': dict(type='APCHead', in_channels=32, in_index=3, pool_scales=(1, 2, 3)),
+    # Over the whole map only, which any size has.
+    'ASPPHead': dict(type='ASPPHead', in_channels=32, in_index=3, dilations=(1, 2)),
+    'FCNHead': dict(type='FCNHead', in_channels=32, in_index=3),
+}
+
+
+def segmenter_with(head, folder, root):
+    """The small segmenter without a neck and with another head."""
+    cfg = load('segmenter', folder, root)
+    cfg.model.pop('neck')
+    common = dict(channels=8, num_classes=7, norm_cfg=dict(type='BN'))
+    cfg.model.decode_head = dict(**HEADS[head], **common, align_corners=False)
+    return cfg
+
+
+def build(cfg):
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        torch.manual_seed(0)
+        return randomize_norms(MODELS.build(cfg.model)).eval()
+
+
+@pytest.mark.parametrize('head', list(HEADS))
+def test_pooling_into_a_grid_is_for_one_size(head, tmp_path):
+    graph = build_graph(build(segmenter_with(head, tmp_path, tmp_path)))
+    grid = head in ('PSPHead', 'UPerHead', 'APCHead')
+    assert graph.bound_by == ('adaptive_avg_pool2d' if grid else None)
+    assert graph.dynamic is not grid
+
+
+def test_a_model_of_a_fixed_size_is_for_one_size(tmp_path):
+    cfg = segmenter_with('FCNHead', tmp_path, tmp_path)
+    model = build(cfg)
+
+    class Positions(torch.nn.Module):
+        def forward(self, maps):
+            return maps[3] + torch.zeros(1, 32, 7, 7)
+
+    model.backbone = torch.nn.Sequential(model.backbone, Positions())
+    model.decode_head.in_index = 0
+    graph = build_graph(model)
+    assert graph.bound_by == 'the model, which takes no image of 128x128,'
+
+
+@pytest.mark.parametrize('format', ['onnx', 'openvino'])
+@pytest.mark.parametrize('head', ['PSPHead', 'UPerHead'])
+def test_the_size_is_fixed_by_itself(head, format, shapes_root, tmp_path, capsys):
+    """To that of the image, another than a file for every size is traced with."""
+    cfg = segmenter_with(head, tmp_path, shapes_root / 'ade')
+    checkpoint = str(write_checkpoint(cfg, tmp_path / 'seg.pth'))
+    out = tmp_path / f'seg{SUFFIXES[format]}'
+    report = export(Config(cfg.to_dict()), checkpoint, format, out)
+    assert report.metadata['input']['size'] == [192, 192]
+    assert all(d.is_tolerable for d in report.differences)
+    said = capsys.readouterr().out.splitlines()
+    assert (
+        f'{out.name} will take images of 192x192 (height x width), or of what --size '
+        'gives: adaptive_avg_pool2d is right for one size only'
+    ) in said
+    with pytest.raises(UserError, match='takes images of 192x192 only'):
+        ExportedModel(out)(np.zeros((64, 96, 3), np.uint8))
