@@ -12,6 +12,7 @@ from mmrapidnet.compat import (
     config_packages,
     distributed,
     inferencer,
+    no_workers,
     resume,
     torchvision_ops,
     workers,
@@ -27,6 +28,7 @@ MENDS = (
     distributed,
     amp,
     bad_samples,
+    no_workers,
     workers,
 )
 
