@@ -11,6 +11,7 @@ from mmrapidnet.compat import (
     checkpoint,
     config_packages,
     distributed,
+    evaluated_images,
     inferencer,
     no_workers,
     resume,
@@ -28,6 +29,7 @@ MENDS = (
     distributed,
     amp,
     bad_samples,
+    evaluated_images,
     no_workers,
     workers,
 )
