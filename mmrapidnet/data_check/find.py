@@ -54,7 +54,7 @@ def sources_of(cfg: Config, dataloaders: list[str]) -> Iterator[Source]:
             use = dataset, name != 'train_dataloader'
             if use not in seen:
                 seen.append(use)
-                yield Source(dataset, cfg.default_scope, use[1], model)
+                yield Source(dataset, cfg.default_scope, use[1], model=model)
 
 
 def find_in_records(

@@ -28,7 +28,7 @@ def found(model, scope='mmdet', classes=NAMES, **options):
     config = dict(type=kinds[scope], data_root='data', metainfo=dict(classes=classes))
     if scope == 'mmdet':
         config.update(ann_file='a.json')
-    source = Source({**config, **options}, scope, False, dict(model=model))
+    source = Source({**config, **options}, scope, False, model=dict(model=model))
     return [problem.detail for problem in check_model_classes(source)]
 
 
@@ -209,11 +209,12 @@ def test_what_stands_beside_the_model():
         type='ImageNet', data_root='data', metainfo=dict(classes=['a', 'b', 'c'])
     )
     beside = dict(model=None, data_preprocessor=dict(num_classes=1000))
-    source = Source(config, 'mmpretrain', False, beside)
+    source = Source(config, 'mmpretrain', False, model=beside)
     (problem,) = check_model_classes(source)
     assert 'but data_preprocessor.num_classes=1000;' in problem.detail
     # Tests do without it.
-    assert not list(check_model_classes(Source(config, 'mmpretrain', True, beside)))
+    tested = Source(config, 'mmpretrain', True, model=beside)
+    assert list(check_model_classes(tested)) == []
 
 
 @pytest.mark.parametrize(
@@ -241,7 +242,7 @@ def test_the_libraries_own_configs(config, paths):
     cfg = Config.fromfile(_path_of(config))
     scope = cfg.default_scope
     model = dict(model=cfg.model)
-    source = Source(cfg.train_dataloader.dataset, scope, False, model)
+    source = Source(cfg.train_dataloader.dataset, scope, False, model=model)
     assert list(check_model_classes(source)) == []
     assert source.heads
     if paths:
