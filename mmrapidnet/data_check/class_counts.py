@@ -50,7 +50,7 @@ def check_two_classes(samples: Iterable[tuple[Source, Sample]]) -> Iterator[Prob
     """
     counts = np.zeros(LABELS, dtype=np.int64)
     for source, sample in samples:
-        if sample.label_map is None or source.annotations is None:
+        if not (sample.label_map and source.reads_label_maps):
             continue
         found = check_label_map(sample, None, source)[1]
         if found is None:

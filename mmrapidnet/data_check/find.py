@@ -180,8 +180,8 @@ def check_sample(
         What is wrong with it or unusual, and the pixels of each label, (256,); None
         without a label map that can be read.
     """
-    size, problems = check_image(sample, source)
-    if not (sample.label_map and source.annotations):
+    size, problems = check_image(sample, source) if source.reads_images else (None, [])
+    if not (sample.label_map and source.reads_label_maps):
         return problems, None
     in_labels, pixels = check_label_map(sample, size, source)
     return problems + in_labels, pixels

@@ -59,6 +59,16 @@ class Source:
             return TRANSFORMS.build(found) if found else None
 
     @property
+    def reads_images(self) -> bool:
+        """Whether images are read as `loader` does, not by a step of one's own."""
+        return not self.config.get('pipeline') or self._has('LoadImageFromFile')
+
+    @property
+    def reads_label_maps(self) -> bool:
+        """Whether label maps are read as they are, not by a step of one's own."""
+        return self._has('LoadAnnotations')
+
+    @property
     def masks(self) -> bool:
         """Whether the masks of objects are read."""
         return bool(getattr(self.annotations, 'with_mask', False))
@@ -101,6 +111,10 @@ class Source:
             return
         for item in node:
             yield from self._steps(item)
+
+    def _has(self, kind: str) -> bool:
+        steps = self._steps(self.config.get('pipeline'))
+        return any(type_name(step) == kind for step in steps)
 
     def _step(self, kind: str) -> dict[str, Any] | None:
         """The first step of a kind, under whichever library's prefix."""

@@ -366,3 +366,17 @@ def test_a_list_says_which_images_are_meant(tmp_path):
     (tmp_path / 'train.txt').write_text('a\n')
     cfg.train_dataloader.dataset.ann_file = 'train.txt'
     assert find_problems(cfg, ['train_dataloader']) == []
+
+
+def test_files_that_a_step_of_its_own_reads(tmp_path):
+    """What they hold is between the two."""
+    cfg = segment(tmp_path, {'a': np.stack([LABELS] * 3, -1)})
+    (tmp_path / 'images' / 'training' / 'a.jpg').write_bytes(b'of its own')
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    with pytest.raises(UserError, match=r'a.jpg: image cannot be decoded'):
+        check_datasets(cfg, ['train_dataloader'])
+    pipeline[0].type = 'OwnLoadImageFromFile'
+    with pytest.raises(UserError, match=r'a.png: .*: label map of several channels'):
+        check_datasets(cfg, ['train_dataloader'])
+    pipeline[1].type = 'OwnLoadAnnotations'
+    check_datasets(cfg, ['train_dataloader'])
