@@ -231,6 +231,7 @@ def test_what_the_data_set_check_lets_pass(class_folders, image_list, tmp_path):
     for name in 'abc':
         draw(tmp_path / 'val' / name / 'image.JPEG')
     dataset.update(data_root=str(tmp_path), classes=['a', 'b', 'c'])
+    cfg.model.head.classifier.num_classes = 3
     check_datasets(cfg, ['test_dataloader'])
     dataset.update(ann_file='labels.txt')
     with pytest.raises(UserError, match=r'labels.txt is missing; expected there: '):

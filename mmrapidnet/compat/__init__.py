@@ -11,7 +11,9 @@ from mmrapidnet.compat import (
     checkpoint,
     config_packages,
     distributed,
+    evaluated_images,
     inferencer,
+    no_workers,
     resume,
     torchvision_ops,
     workers,
@@ -27,6 +29,8 @@ MENDS = (
     distributed,
     amp,
     bad_samples,
+    evaluated_images,
+    no_workers,
     workers,
 )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset
 
-from mmrapidnet.data_check.label_maps import unknown_labels
+from mmrapidnet.data_check.label_maps import are_unknown
 from mmrapidnet.errors import UserError
 
 
@@ -77,13 +77,19 @@ def _contradiction(
             return f'the image is read as {_size(read)}, annotated as {_size(declared)}'
     if 'gt_seg_map' in new and 'reduce_zero_label' in sample:
         labels, size = sample['gt_seg_map'], sample['ori_shape']
+        if labels.ndim > len(size):
+            return (
+                f'the label map has {labels.shape[-1]} channels instead of one number '
+                'a pixel'
+            )
         if labels.shape != tuple(size):
             return f'the label map is {_size(labels.shape)}, its image {_size(size)}'
-        count = len(dataset.metainfo['classes'])
-        unknown = unknown_labels(labels, count)
-        if unknown:
+        count, ignored = len(dataset.metainfo['classes']), dataset.ignore_index
+        unknown = labels[are_unknown(labels, count, ignored)]
+        if unknown.size:
             return (
-                f'the label map has label {unknown[0]}, but there are {count} classes'
+                f'the label map has label {unknown.min()}, but there are {count} '
+                f'classes, and the label of none (ignore_index) is {ignored}'
             )
     return None
 

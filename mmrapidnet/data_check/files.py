@@ -1,13 +1,16 @@
-"""Are the files there, and is anything in them?"""
+"""Are the files there, is anything in them, and are there others?"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Container, Iterable, Iterator
 from functools import cache
 
 from mmrapidnet.data_check.problem import Problem
 from mmrapidnet.data_check.sample import Sample
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
 def check_files(samples: Iterable[Sample]) -> Iterator[Problem]:
@@ -38,6 +41,55 @@ def check_files(samples: Iterable[Sample]) -> Iterator[Problem]:
             elif size == 0:
                 detail = 'the file has zero bytes'
                 yield Problem(f'empty {kind} file', path, detail, sample.record)
+
+
+def check_unnamed(
+    samples: Iterable[Sample], known: Container[str] = ()
+) -> Iterator[Problem]:
+    """Look for images beside those that records name.
+
+    Args:
+        samples: The samples of all data sets, which may share a folder.
+        known: Files that something else was told of.  Defaults to none.
+
+    Yields:
+        One note for each folder in which there are any.
+    """
+    named = defaultdict(set)
+    for sample in samples:
+        if sample.record:
+            folder, name = os.path.split(sample.image)
+            named[folder].add(name)
+    for folder, names in named.items():
+        images = (name for name in _sizes(folder) if _is_image(name))
+        others = sorted(
+            name
+            for name in set(images) - names
+            if os.path.join(folder, name) not in known
+        )
+        if others:
+            detail = f'{len(others):,} images are in no record, such as {others[0]}'
+            yield Problem('images without a record', folder, detail, stops=False)
+
+
+def images_below(folder: str) -> Iterator[str]:
+    """Find the images in a folder and those below it.
+
+    Args:
+        folder: The folder.
+
+    Yields:
+        Their paths in order, known by suffix in whatever case.
+    """
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (
+            os.path.join(place, name) for name in sorted(names) if _is_image(name)
+        )
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def _sizes(folder: str) -> dict[str, int]:

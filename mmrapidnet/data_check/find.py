@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 from rich.console import Console
 from rich.progress import track
 
+from mmrapidnet.data_check.class_counts import check_counts, check_two_classes
 from mmrapidnet.data_check.classes import class_samples
 from mmrapidnet.data_check.coco import coco_samples
-from mmrapidnet.data_check.files import check_files
+from mmrapidnet.data_check.evaluators import check_evaluators
+from mmrapidnet.data_check.files import check_files, check_unnamed
 from mmrapidnet.data_check.images import check_image
-from mmrapidnet.data_check.label_maps import check_label_map, label_map_samples
+from mmrapidnet.data_check.label_maps import (
+    LABELS,
+    check_label_map,
+    label_map_samples,
+)
 from mmrapidnet.data_check.layout import check_layout, hint_of
+from mmrapidnet.data_check.model_classes import check_model_classes
 from mmrapidnet.data_check.problem import Problem
 from mmrapidnet.data_check.sample import Sample
 from mmrapidnet.data_check.source import Source
@@ -25,6 +34,7 @@ from mmrapidnet.engine.config import iter_datasets
 from mmrapidnet.errors import UserError
 
 _CHUNK = 16  # images that a thread takes at once
+_A_FEW = 8
 
 
 def sources_of(cfg: Config, dataloaders: list[str]) -> Iterator[Source]:
@@ -37,13 +47,14 @@ def sources_of(cfg: Config, dataloaders: list[str]) -> Iterator[Source]:
     Yields:
         The data sets.
     """
+    model = {key: cfg.get(key) for key in ('model', 'data_preprocessor')}
     seen = []
     for name in dataloaders:
         for dataset in iter_datasets(cfg.get(name)):
             use = dataset, name != 'train_dataloader'
             if use not in seen:
                 seen.append(use)
-                yield Source(dataset, cfg.default_scope, use[1])
+                yield Source(dataset, cfg.default_scope, use[1], model=model)
 
 
 def find_in_records(
@@ -63,10 +74,58 @@ def find_in_records(
             reads.
     """
     problems, samples = _samples_of(source, thorough)
+    problems += check_model_classes(source)
     lost = list(check_files(samples))
     gone = {problem.file for problem in lost}
     whole = [s for s in samples if not gone.intersection((s.image, s.label_map))]
     return problems + lost, whole
+
+
+def find_in_labels(found: Sequence[tuple[Source, list[Sample]]]) -> list[Problem]:
+    """Count the images of each class, in classification.
+
+    Args:
+        found: Data sets with their samples.
+
+    Returns:
+        Classes without any; a stop where nothing is left to learn.
+    """
+    counted = []
+    for source, samples in found:
+        classes = source.dataset.metainfo.get('classes')
+        labels = [sample.label for sample in samples if sample.label is not None]
+        # What learns without labels may have them.
+        if classes and labels and source.heads:
+            counted.append((source, np.bincount(labels, minlength=len(classes))))
+    return _too_few(counted, 'image')
+
+
+def find_in_a_few_files(
+    found: Sequence[tuple[Source, list[Sample]]],
+) -> list[Problem]:
+    """Check what can be told from a few images and label maps.
+
+    Of each data set eight images, from all of its parts, are read with their label
+    maps; then label maps until two classes have been met, which takes all of them only
+    where there is but one.
+
+    Args:
+        found: Data sets with their samples.
+
+    Returns:
+        What stops training or testing.
+    """
+    problems = []
+    for source, samples in found:
+        few = islice(_from_all_parts(samples), _A_FEW)
+        problems += [p for sample in few for p in check_sample(source, sample)[0]]
+    for group in _used_together(found):
+        problems += check_two_classes(
+            (source, sample)
+            for source, samples in group
+            for sample in _from_all_parts(samples)
+        )
+    return [problem for problem in problems if problem.stops]
 
 
 def find_problems(
@@ -84,21 +143,33 @@ def find_problems(
     Returns:
         Everything found, in the order of the data sets.
     """
-    problems = []
+    problems, found, counted = [], [], []
     for source in sources_of(cfg, dataloaders):
         try:
             check_layout(source.config, hint_of(cfg))
-            found, samples = find_in_records(source, thorough=True)
+            in_records, samples = find_in_records(source, thorough=True)
         except UserError as error:
             root = source.config.get('data_root') or '.'
             problems.append(Problem('unusable data set', root, str(error)))
             continue
-        problems += found
-        problems += _read_all(source, samples, workers or len(os.sched_getaffinity(0)))
+        threads = workers or len(os.sched_getaffinity(0))
+        in_files, pixels = _read_all(source, samples, threads)
+        problems += in_records + in_files
+        found.append((source, samples))
+        if pixels.any():
+            counted.append((source, pixels))
+    problems += find_in_labels(found)
+    problems += _too_few(counted, 'pixel')
+    samples = (sample for _, samples in found for sample in samples)
+    problems += check_unnamed(samples, {problem.file for problem in problems})
+    if not any(problem.stops for problem in problems):
+        problems += check_evaluators(cfg, dataloaders)
     return problems
 
 
-def check_sample(source: Source, sample: Sample) -> list[Problem]:
+def check_sample(
+    source: Source, sample: Sample
+) -> tuple[list[Problem], np.ndarray | None]:
     """Read one image and its label map as the config's pipeline reads them.
 
     Args:
@@ -106,12 +177,36 @@ def check_sample(source: Source, sample: Sample) -> list[Problem]:
         sample: One of its samples.
 
     Returns:
-        What is wrong with it or unusual.
+        What is wrong with it or unusual, and the pixels of each label, (256,); None
+        without a label map that can be read.
     """
-    size, problems = check_image(sample, source)
-    if sample.label_map and source.annotations:
-        problems += check_label_map(sample, size, source)
-    return problems
+    size, problems = check_image(sample, source) if source.reads_images else (None, [])
+    if not (sample.label_map and source.reads_label_maps):
+        return problems, None
+    in_labels, pixels = check_label_map(sample, size, source)
+    return problems + in_labels, pixels
+
+
+def _used_together(found: Iterable[tuple]) -> list[list[tuple]]:
+    """Group by data set what is evaluated; training draws on all of its data sets."""
+    training = [item for item in found if not item[0].evaluated]
+    groups = [training, *([item] for item in found if item[0].evaluated)]
+    return [group for group in groups if group]
+
+
+def _too_few(counted: Iterable[tuple[Source, np.ndarray]], unit: str) -> list[Problem]:
+    return [
+        problem
+        for group in _used_together(counted)
+        for problem in check_counts(sum(c for _, c in group), group[0][0], unit)
+    ]
+
+
+def _from_all_parts(samples: list[Sample]) -> Iterator[Sample]:
+    """All samples, the first few from the whole length of the list."""
+    step = max(1, len(samples) // _A_FEW)
+    for start in range(step):
+        yield from samples[start::step]
 
 
 def _samples_of(source: Source, thorough: bool) -> tuple[list[Problem], list[Sample]]:
@@ -126,7 +221,9 @@ def _samples_of(source: Source, thorough: bool) -> tuple[list[Problem], list[Sam
     return [], []
 
 
-def _read_all(source: Source, samples: list[Sample], workers: int) -> list[Problem]:
+def _read_all(
+    source: Source, samples: list[Sample], workers: int
+) -> tuple[list[Problem], np.ndarray]:
     console = Console(stderr=True)
     what = f'reading {source.config.get("data_root") or "images"}'
     # What reads is built under a default scope, which threads share.
@@ -139,4 +236,8 @@ def _read_all(source: Source, samples: list[Sample], workers: int) -> list[Probl
             console=console,
             disable=not console.is_terminal,
         )
-        return [problem for problems in results for problem in problems]
+        found, pixels = [], np.zeros(LABELS, dtype=np.int64)
+        for problems, counts in results:
+            found += problems
+            pixels += 0 if counts is None else counts
+    return found, pixels

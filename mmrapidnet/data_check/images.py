@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from mmrapidnet.data_check.problem import Problem
@@ -17,6 +19,17 @@ LARGE = 10_000  # pixels a side
 _ORIENTATION = 0x0112  # Exif
 _BITS_PER_SAMPLE = 258  # TIFF
 _GREY_MODES = ('1', 'L', 'I', 'F')
+_BYTE_BITS = 8
+_WHITE = 255
+# Fewer levels of grey than these, of as many as there are values, show nothing.
+_LEVELS = 32
+_CLIPPED = 0.05  # share of the pixels
+_VALUES = 1_000_000
+_KEEP_DEPTH = (
+    'keep them by `color_type=3, to_float32=True` (colour of any depth, with OpenCV) '
+    'of LoadImageFromFile in every pipeline, and mean and std of these values in '
+    'data_preprocessor'
+)
 _END_OF_JPEG = b'\xff\xd9'
 # Cameras append a little; a preview inside the file ends with the same bytes.
 _TAIL = 1024
@@ -38,12 +51,17 @@ def check_image(
     content = Path(sample.image).read_bytes()
     header = _read_header(content)
     try:
-        size = source.loader({'img_path': sample.image})['img'].shape[:2]
+        image = source.loader({'img_path': sample.image})['img']
     except Exception as error:
         detail = _why(content, header, error)
         kind = 'image cannot be decoded'
         return None, [Problem(kind, sample.image, detail, sample.record)]
-    odd = _odd_content(content, header, source) if header else ()
+    size = image.shape[:2]
+    lost = _lost_depth(content, header, image)
+    if lost:
+        kind = 'image that loses its depth'
+        return size, [Problem(kind, sample.image, lost, sample.record)]
+    odd = _odd_content(content, header, image) if header else ()
     return size, [
         *_wrong_size(sample, size, source),
         *(
@@ -51,6 +69,24 @@ def check_image(
             for kind, detail in (*_odd_size(*size, source), *odd)
         ),
     ]
+
+
+def find_lost_depth(path: str, source: Source) -> str | None:
+    """Say what is lost of an image of more than 8 bits a channel.
+
+    Full 16 bits are read as 8 without harm; what fills only the lower 12 of them, as
+    cameras and microscopes write it, is read as a dozen levels of grey.
+
+    Args:
+        path: The image.
+        source: The data set whose pipeline reads it.
+
+    Returns:
+        What becomes of its values and how to keep them; None if they are kept.
+    """
+    content = Path(path).read_bytes()
+    image = source.loader({'img_path': path})['img']
+    return _lost_depth(content, _read_header(content), image)
 
 
 def too_thin(height: int, width: int, scale: tuple[float, float] | None) -> bool:
@@ -101,8 +137,33 @@ def _odd_size(height: int, width: int, source: Source) -> Iterator[tuple[str, st
         yield f'image over {LARGE:,} pixels wide or high', 'resized like others'
 
 
+def _lost_depth(
+    content: bytes, header: Image.Image | None, image: np.ndarray
+) -> str | None:
+    if image.dtype != np.uint8 or (header and _bits(content, header) <= _BYTE_BITS):
+        return None
+    stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if stored is None or stored.dtype == np.uint8:
+        return None
+    some, some_read = _spread(stored), _spread(image)
+    few = np.ptp(some_read) < _LEVELS
+    coarse = few and len(np.unique(some_read)) < len(np.unique(some))
+    clipped = np.mean(some_read == _WHITE) - np.mean(some >= some.max()) > _CLIPPED
+    if not (coarse or clipped):
+        return None
+    return (
+        f'its values {stored.min()} to {stored.max()} are read as {image.min()} to '
+        f'{image.max()}; {_KEEP_DEPTH}'
+    )
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    """About as many values of an image as tell what there are."""
+    return values.ravel()[:: max(1, values.size // _VALUES)]
+
+
 def _odd_content(
-    content: bytes, header: Image.Image, source: Source
+    content: bytes, header: Image.Image, image: np.ndarray
 ) -> Iterator[tuple[str, str]]:
     if _is_cut(content):
         yield 'truncated image', 'the decoder makes up what is missing'
@@ -110,10 +171,9 @@ def _odd_content(
         yield 'CMYK image', 'read as three colours'
     if header.mode.startswith(_GREY_MODES):
         yield 'grey image', 'read as three equal colours'
-    if _bits(content, header) == 16:
-        # Pillow converts colours itself, but clips grey.
-        clipped = source.loader.imdecode_backend == 'pillow' and header.mode != 'RGB'
-        yield 'image of 16 bits', 'clipped at 255' if clipped else 'read as 8 bits'
+    bits = _bits(content, header)
+    if bits > _BYTE_BITS:
+        yield f'image of {bits} bits', f'read as {8 * image.dtype.itemsize} bits'
     if header.getexif().get(_ORIENTATION, 1) != 1:
         yield 'image with an Exif orientation', 'read as its Exif says'
 

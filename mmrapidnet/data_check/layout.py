@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmrapidnet.data_check.type_name import type_name
 from mmrapidnet.errors import UserError
 
 _ELSEWHERE = 'give the folder with --data-root DIR; `make quickstart` needs no data set'
@@ -36,17 +37,32 @@ def check_layout(dataset: dict[str, Any], hint: str) -> None:
     Raises:
         UserError: In one line, what is missing and how the data set is laid out.
     """
-    if dataset.get('type') == 'ImageNet':
+    _check_classes(dataset)
+    if type_name(dataset) == 'ImageNet':
         _check_imagenet(dataset, hint)
         return
     root = Path(dataset.get('data_root') or '')
-    prefixes = dict(dataset.get('data_prefix') or {})
+    prefixes = dataset.get('data_prefix') or {}
+    if isinstance(prefixes, str):
+        prefixes = dict(img_path=prefixes)
     wanted = [path for path in (dataset.get('ann_file'), *prefixes.values()) if path]
     for path in wanted:
         if not (root / path).exists():
             raise UserError(
                 f'no data set at {root or "."}: {root / path} is missing; expected '
                 f'there: {", ".join(wanted)}; {hint}'
+            )
+
+
+def _check_classes(dataset: dict[str, Any]) -> None:
+    """Refuse a name where names belong: its letters would be the classes."""
+    given = [(dataset.get('metainfo') or {}).get('classes'), dataset.get('classes')]
+    for classes in given:
+        if isinstance(classes, str) and not Path(classes).expanduser().is_file():
+            raise UserError(
+                f'classes={classes!r} of the data set is one name (or a file that is '
+                'not there), so that its letters would be the classes: one class '
+                f'needs a comma, classes=({classes!r},)'
             )
 
 

@@ -10,7 +10,10 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 
-_GEOMETRY = ('Resize', 'RandomResize')
+from mmrapidnet.data_check.heads import Head, heads_of
+from mmrapidnet.data_check.type_name import type_name
+
+_GEOMETRY = ('Resize', 'RandomResize', 'RandomChoiceResize', 'ResizeShortestEdge')
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,19 @@ class Source:
         config: The config of the data set.
         scope: The library it is of: 'mmdet', 'mmseg' or 'mmpretrain'.
         evaluated: Whether metrics are computed on it.
+        model: The config of what learns from it or is evaluated on it: the keys
+            'model' and, if it is beside it, 'data_preprocessor'.  Defaults to None.
     """
 
     config: dict[str, Any]
     scope: str
     evaluated: bool
+    model: dict[str, Any] | None = None
+
+    @cached_property
+    def heads(self) -> list[Head]:
+        """What of the model is told the number of classes."""
+        return list(heads_of(self.model, self.scope))
 
     @cached_property
     def dataset(self) -> BaseDataset:
@@ -48,9 +59,26 @@ class Source:
             return TRANSFORMS.build(found) if found else None
 
     @property
+    def reads_images(self) -> bool:
+        """Whether images are read as `loader` does, not by a step of one's own."""
+        return not self.config.get('pipeline') or self._has('LoadImageFromFile')
+
+    @property
+    def reads_label_maps(self) -> bool:
+        """Whether label maps are read as they are, not by a step of one's own."""
+        return self._has('LoadAnnotations')
+
+    @property
     def masks(self) -> bool:
         """Whether the masks of objects are read."""
         return bool(getattr(self.annotations, 'with_mask', False))
+
+    @property
+    def name(self) -> str:
+        """Its annotation file, or else the folder of its images."""
+        dataset = self.dataset
+        folder = next(iter(dataset.data_prefix.values()), None)
+        return str(dataset.ann_file or folder or dataset.data_root)
 
     @property
     def min_size(self) -> int:
@@ -60,20 +88,55 @@ class Source:
         return self.dataset.filter_cfg.get('min_size', 0)
 
     @cached_property
-    def smallest_scale(self) -> float | tuple[float, float] | None:
-        """The smallest ``scale`` that images are resized to; None if they are not."""
-        for step in self._steps():
-            if step['type'] in _GEOMETRY and step.get('keep_ratio') and 'scale' in step:
-                ratio = min(step.get('ratio_range', (1,)))
-                return tuple(side * ratio for side in step['scale'])
+    def smallest_scale(self) -> tuple[float, float] | None:
+        """The smallest scale that images are resized to with their ratio kept.
+
+        It is the longest and the shortest side allowed, in pixels, in any order; of
+        several steps, that of the first, and None if there is none.
+        """
+        for step in self._steps(self.config.get('pipeline')):
+            if type_name(step) in _GEOMETRY and (scales := _scales_kept(step)):
+                ratio = min(step.get('ratio_range') or (1,))
+                longest, shortest = map(max, scales), map(min, scales)
+                return min(longest) * ratio, min(shortest) * ratio
         return None
 
-    def _steps(self) -> Iterator[dict[str, Any]]:
-        for step in self.config.get('pipeline') or ():
-            if isinstance(step, dict):
-                yield step
+    def _steps(self, node: Any) -> Iterator[dict[str, Any]]:
+        """All steps, also those that others choose among."""
+        if isinstance(node, dict):
+            if 'type' in node:
+                yield node
+            node = node.values()
+        elif not isinstance(node, (list, tuple)):
+            return
+        for item in node:
+            yield from self._steps(item)
+
+    def _has(self, kind: str) -> bool:
+        steps = self._steps(self.config.get('pipeline'))
+        return any(type_name(step) == kind for step in steps)
 
     def _step(self, kind: str) -> dict[str, Any] | None:
         """The first step of a kind, under whichever library's prefix."""
-        named = (step for step in self._steps() if str(step['type']).endswith(kind))
+        steps = self._steps(self.config.get('pipeline'))
+        named = (step for step in steps if type_name(step).endswith(kind))
         return next(named, None)
+
+
+def _scales_kept(step: dict[str, Any]) -> list[tuple[float, float]]:
+    """The scales a step resizes to with the ratio kept: two sides each."""
+    by_short_edge = 'ResizeShortestEdge' in (type_name(step), step.get('resize_type'))
+    if not (by_short_edge or step.get('keep_ratio')):
+        return []
+    scales = step.get('scales') or [step.get('scale')]
+    if isinstance(scales[0], (list, tuple)) and isinstance(scales[0][0], (list, tuple)):
+        (scales,) = scales
+    if scales == [None]:
+        return []
+    pairs = []
+    for scale in scales:
+        if not isinstance(scale, (list, tuple)):
+            longest = step.get('max_size') or float('inf')
+            scale = (longest if by_short_edge else scale, scale)
+        pairs.append(tuple(scale))
+    return pairs

@@ -134,7 +134,15 @@ def start_backbone_from(cfg: Config, checkpoint: str) -> None:
     Args:
         cfg: The config, changed in place.
         checkpoint: A file with the backbone's weights, bare or of a whole model.
+
+    Raises:
+        UserError: If the model has no backbone.
     """
+    if not cfg.model.get('backbone'):
+        raise UserError(
+            f'--pretrained {checkpoint}: the model of this config has no backbone of '
+            'its own; name the file in an init_cfg of the part that has'
+        )
     cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
 
 
@@ -187,7 +195,9 @@ def enable_tta(cfg: Config) -> None:
     Raises:
         UserError: If the library or the config has none.
     """
-    if cfg.default_scope == 'mmdet' and 'mask_head' in cfg.model.get('roi_head', {}):
+    if cfg.default_scope == 'mmdet' and 'mask_head' in (
+        cfg.model.get('roi_head') or {}
+    ):
         raise UserError('--tta: mmdet has no test-time augmentation for masks')
     if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
         raise UserError('--tta needs tta_model and tta_pipeline in the config')

@@ -88,7 +88,7 @@ def _check(cfg: Config, check_data: bool) -> None:
             'auto_scale_lr do not count it; leave it out and give --accumulate N'
         )
     check_datasets(cfg, ['train_dataloader', 'val_dataloader'], thorough=check_data)
-    if cfg.model.get('head', {}).get('distillation', 'none') != 'none':
+    if (cfg.model.get('head') or {}).get('distillation', 'none') != 'none':
         _check_teacher(cfg)
 
 
@@ -140,7 +140,9 @@ def read_start(cfg: Config) -> tuple[dict[str, Any], str] | None:
             return start
         path, resume = cfg.get('load_from'), False
     if not path:
-        if not cfg.model.backbone.get('init_cfg'):
+        # Some models have none, or one without a config.
+        backbone = cfg.model.get('backbone')
+        if backbone and not backbone.get('init_cfg'):
             print_log(
                 'the backbone starts from random weights; --pretrained FILE starts it '
                 'from trained ones',

@@ -1,8 +1,10 @@
 """Each kind of image file: found, and read as mmcv reads it or a stop."""
 
+import cv2
 import mmcv
 import numpy as np
 import pytest
+import torch
 from bad_data import (
     FILE_KINDS,
     FILES,
@@ -16,13 +18,14 @@ from bad_data import (
     sixteen_bits,
     turned,
 )
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from mmrapidnet import compat
 from mmrapidnet.data_check.bad_sample import BadSampleError
 from mmrapidnet.data_check.find import check_sample, find_problems, sources_of
+from mmrapidnet.data_check.images import find_lost_depth
 from mmrapidnet.data_check.sample import Sample
 from mmrapidnet.data_check.source import Source
 from mmrapidnet.engine.dataset_check import check_datasets
@@ -49,8 +52,8 @@ def dataset_of(cfg, split='train'):
         return DATASETS.build(cfg[f'{split}_dataloader'].dataset)
 
 
-def source(backend):
-    step = dict(type='LoadImageFromFile', imdecode_backend=backend)
+def source(backend, **options):
+    step = dict(type='LoadImageFromFile', imdecode_backend=backend, **options)
     config = dict(type='CocoDataset', ann_file='none.json', pipeline=[step])
     return Source(config, 'mmdet', evaluated=True)
 
@@ -82,7 +85,8 @@ def test_a_run_stops_before_training(name, tmp_path):
 def test_an_unreadable_image_is_named(name, workers, tmp_path):
     compat.apply()
     cfg = plant(tmp_path, name)
-    check_datasets(cfg, ['train_dataloader'])
+    with pytest.raises(UserError, match=f'{name}.jpg: .*: image cannot be decoded: '):
+        check_datasets(cfg, ['train_dataloader'])
     loader = DataLoader(dataset_of(cfg), batch_size=1, num_workers=workers)
     with pytest.raises(BadSampleError) as error:
         next(iter(loader))
@@ -149,23 +153,88 @@ def test_colours_and_orientation_as_read(backend):
     assert np.abs(read(turned()) - np.rot90(original, -1)).mean() < NEAR
 
 
-@pytest.mark.parametrize(
-    ('backend', 'fate'), [('cv2', 'read as 8 bits'), ('pillow', 'clipped at 255')]
-)
-def test_grey_of_sixteen_bits(backend, fate, tmp_path):
-    """Pillow clips what OpenCV divides by 256; the check says which."""
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+def test_grey_of_sixteen_bits(backend, tmp_path):
+    """Pillow clips what OpenCV divides by 256; the check says so, and stops."""
     grey = picture()[..., 0]
     path = tmp_path / 'grey.png'
     path.write_bytes(sixteen_bits(grey))
     read = mmcv.imread(path, backend=backend)[..., 0].astype(int)
     assert (np.abs(read - grey).max() <= 1) == (backend == 'cv2')
-    details = {
-        p.kind: p.detail for p in check_sample(source(backend), Sample(str(path)))
-    }
-    assert details == {
-        'grey image': 'read as three equal colours',
-        'image of 16 bits': fate,
-    }
+    problems, _ = check_sample(source(backend), Sample(str(path)))
+    found = {p.kind: (p.detail.partition(';')[0], p.stops) for p in problems}
+    if backend == 'cv2':
+        assert found == {
+            'grey image': ('read as three equal colours', False),
+            'image of 16 bits': ('read as 8 bits', False),
+        }
+    else:
+        low, high = (257 * int(value) for value in (grey.min(), grey.max()))
+        values = f'its values {low} to {high} are read as'
+        detail = f'{values} {read.min()} to 255'
+        assert found == {'image that loses its depth': (detail, True)}
+
+
+def twelve_bits(kind='.tif', channels=1):
+    """A camera's: 1008 to 2288 in a file of 16 bits."""
+    values = np.linspace(1008, 2288, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
+    image = np.stack([values.astype(np.uint16)] * channels, -1)
+    return cv2.imencode(kind, image)[1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ('kind', 'channels', 'read'),
+    [('.tif', 1, '3 to 8'), ('.png', 1, '3 to 8'), ('.tif', 3, '4 to 9')],
+)
+def test_twelve_bits(kind, channels, read, tmp_path):
+    path = tmp_path / f'image{kind}'
+    path.write_bytes(twelve_bits(kind, channels))
+    for backend in ('cv2', 'pillow')[: 2 if channels == 1 else 1]:
+        fate = find_lost_depth(str(path), source(backend))
+        values = read if backend == 'cv2' else '255 to 255'
+        assert fate.startswith(f'its values 1008 to 2288 are read as {values}; keep')
+        (problem,) = check_sample(source(backend), Sample(str(path)))[0]
+        assert (problem.kind, problem.stops) == ('image that loses its depth', True)
+    whole = dict(color_type=3, to_float32=True)
+    assert find_lost_depth(str(path), source('cv2', **whole)) is None
+
+
+def test_twelve_bits_in_a_run(tmp_path):
+    """It stops, but for a pipeline that keeps them: then all values arrive."""
+    compat.apply()
+    coco = CocoSplit(tmp_path, 'train')
+    coco.annotation(coco.image('grey', twelve_bits()))
+    coco.write()
+    cfg = load('detector', tmp_path)
+    with pytest.raises(
+        UserError, match=r'grey.jpg: .*1008 to 2288 .*color_type=3, to_'
+    ):
+        check_datasets(cfg, ['train_dataloader'])
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    pipeline[0].update(color_type=3, to_float32=True)
+    check_datasets(cfg, ['train_dataloader'])
+    for step in pipeline:
+        if step.type == 'Resize':
+            step.scale = (WIDTH, HEIGHT)
+    sample = dataset_of(cfg)[0]
+    inputs = sample['inputs']
+    assert (inputs.dtype, inputs.shape) == (torch.float32, (3, HEIGHT, WIDTH))
+    assert (inputs.min(), inputs.max()) == (1008, 2288)
+    assert len(inputs.unique()) > 1200
+    preprocessor = dict(cfg.model.data_preprocessor, mean=[1648] * 3, std=[640] * 3)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        built = MODELS.build(preprocessor)
+    batch = built({'inputs': [inputs], 'data_samples': [sample['data_samples']]})
+    assert batch['inputs'][..., :HEIGHT, :WIDTH].abs().max() == 1
+
+
+@pytest.mark.parametrize('value', [0, 300, 40_000])
+def test_sixteen_bits_of_one_value(value, tmp_path):
+    """There is nothing to lose."""
+    path = tmp_path / 'image.png'
+    plain = np.full((HEIGHT, WIDTH), value, np.uint16)
+    path.write_bytes(cv2.imencode('.png', plain)[1].tobytes())
+    assert find_lost_depth(str(path), source('cv2')) is None
 
 
 @pytest.mark.parametrize('backend', ['cv2', 'pillow'])
@@ -175,9 +244,9 @@ def test_truncated(kind, share, backend, tmp_path):
     whole = encode(picture(), kind)
     path = tmp_path / 'image'
     path.write_bytes(whole)
-    assert check_sample(source(backend), Sample(str(path))) == []
+    assert check_sample(source(backend), Sample(str(path)))[0] == []
     path.write_bytes(whole[: int(len(whole) * share)])
-    (problem,) = check_sample(source(backend), Sample(str(path)))
+    (problem,) = check_sample(source(backend), Sample(str(path)))[0]
     assert (problem.kind, problem.stops) == ('image cannot be decoded', True)
     in_header = kind == 'JPEG' and share == 0.1
     assert problem.detail.startswith('it is no image' if in_header else kind)
@@ -188,7 +257,7 @@ def test_what_a_lenient_decoder_fills_in_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr('PIL.ImageFile.LOAD_TRUNCATED_IMAGES', True)
     path = tmp_path / 'half.jpg'
     path.write_bytes(JPEG[: len(JPEG) // 2])
-    (problem,) = check_sample(source('pillow'), Sample(str(path)))
+    (problem,) = check_sample(source('pillow'), Sample(str(path)))[0]
     assert (problem.kind, problem.stops) == ('truncated image', False)
 
 
@@ -200,5 +269,69 @@ def test_sources_know_the_smallest_scale(tmp_path):
     step = dict(
         type='RandomResize', scale=(2048, 512), ratio_range=(0.5, 2.0), keep_ratio=True
     )
-    random = Source(dict(type='CocoDataset', pipeline=[step]), 'mmdet', False)
-    assert random.smallest_scale == (1024, 256)
+    assert smallest(step) == (1024, 256)
+
+
+def smallest(*pipeline):
+    config = dict(type='CocoDataset', pipeline=list(pipeline))
+    return Source(config, 'mmdet', False).smallest_scale
+
+
+@pytest.mark.parametrize(
+    ('step', 'scale'),
+    [
+        (dict(type='Resize', scale=[(1333, 640), (1333, 800)]), (1333, 640)),
+        (dict(type='RandomResize', scale=[(1333, 800), (1000, 640)]), (1000, 640)),
+        (dict(type='RandomChoiceResize', scales=[(480, 1333), (512, 900)]), (900, 480)),
+        (dict(type='RandomChoiceResize', scales=[320, 512]), (320, 320)),
+        (dict(type='mmdet.Resize', scale=[1333, 800]), (1333, 800)),
+        (dict(type=mmcv.transforms.Resize, scale=(800, 1333)), (1333, 800)),
+        (dict(type='Resize', scale=64), (64, 64)),
+        (dict(type='Resize', scale_factor=0.5), None),
+        (dict(type='Resize', scale=(8, 8), keep_ratio=False), None),
+        (dict(type='ResizeShortestEdge', scale=256, max_size=900), (900, 256)),
+        (
+            dict(
+                type='RandomChoiceResize',
+                scales=[512, 256],
+                resize_type='ResizeShortestEdge',
+                max_size=2048,
+            ),
+            (2048, 256),
+        ),
+    ],
+)
+def test_scales_as_pipelines_have_them(step, scale):
+    step = dict(keep_ratio=True, **step) if 'keep_ratio' not in step else step
+    assert smallest(dict(type='LoadImageFromFile'), step) == scale
+    # Among others to choose from.
+    flip = dict(type='RandomFlip', prob=0.5)
+    choice = dict(type='RandomChoice', transforms=[[flip], [flip, step]])
+    assert smallest(choice) == scale
+
+
+def test_a_multi_scale_run(tmp_path):
+    cfg = plant(tmp_path, 'grey')
+    for step in cfg.train_dataloader.dataset.pipeline:
+        if step.type == 'Resize':
+            step.type, step.scale = 'RandomResize', [(192, 64), (192, 96)]
+    check_datasets(cfg, ['train_dataloader'])
+    assert find_problems(cfg, ['train_dataloader'])[0].kind == 'grey image'
+
+
+def test_images_that_no_record_names(tmp_path):
+    """They may be of another split that shares the folder."""
+    cfg = plant(tmp_path, 'grey')
+    folder = tmp_path / 'train2017'
+    for name in ('x.JPG', 'y.png', 'notes.txt'):
+        (folder / name).write_bytes(JPEG)
+    notes = [p for p in find_problems(cfg, ['train_dataloader']) if 'record' in p.kind]
+    assert [(p.file, p.stops) for p in notes] == [(str(folder), False)]
+    assert notes[0].detail == '2 images are in no record, such as x.JPG'
+    other = CocoSplit(tmp_path, 'val')
+    for name in ('x.JPG', 'y.png'):
+        other.image('x', None, file_name=name)
+    other.write()
+    cfg.val_dataloader.dataset.data_prefix.img = 'train2017/'
+    found = find_problems(cfg, ['train_dataloader', 'val_dataloader'])
+    assert not any('record' in p.kind for p in found)

@@ -95,7 +95,9 @@ def test_training_with_what_is_handled(config, tmp_path):
 
 def test_training_stops_at_an_image(config, tmp_path):
     """In the data worker, after a good batch; the checkpoint stays."""
-    plant(tmp_path, ['grey', 'cmyk', 'sixteen_bits', 'truncated'])
+    # Every second image is read before.
+    names = ['grey', 'cmyk', 'sixteen_bits', 'truncated', 'exif', 'one_wide', 'wide']
+    plant(tmp_path, names, {**CHANGES, **{f'{n} again': c for n, c in CHANGES.items()}})
     path = tmp_path / 'train2017' / 'truncated.jpg'
     record = f'{path}, image 4 of {tmp_path}/annotations/instances_train2017.json'
     done = train(config, tmp_path)

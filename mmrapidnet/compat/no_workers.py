@@ -1,0 +1,41 @@
+"""Loads data in the main process whatever a config says of workers.
+
+Reason:
+    PyTorch refuses ``persistent_workers``, ``prefetch_factor`` and ``timeout`` where
+    there are no workers, so that ``num_workers=0`` alone, over a base config that has
+    them, ends in a traceback.
+
+Condition:
+    The config of a loader asks for no workers.
+
+What it does:
+    Builds the loader without these settings.
+"""
+
+import copy
+import functools
+from typing import Any
+
+_OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'timeout')
+
+
+def apply() -> None:
+    """Let ``Runner.build_dataloader`` leave out what only workers need."""
+    from mmengine.runner import Runner
+
+    _patch(Runner)
+
+
+@functools.cache  # once
+def _patch(runner: type) -> None:
+    stock = runner.build_dataloader
+
+    @functools.wraps(stock)
+    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(dataloader, dict) and not dataloader.get('num_workers'):
+            dataloader = copy.copy(dataloader)
+            for name in _OF_WORKERS:
+                dataloader.pop(name, None)
+        return stock(dataloader, *args, **kwargs)
+
+    runner.build_dataloader = staticmethod(build_dataloader)

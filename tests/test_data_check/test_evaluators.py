@@ -1,0 +1,80 @@
+"""A run stops before it starts where other images are evaluated than tested."""
+
+import pytest
+from bad_data import CocoSplit, load
+
+from mmrapidnet.data_check.find import find_problems
+from mmrapidnet.engine.dataset_check import check_datasets
+from mmrapidnet.errors import UserError
+
+VAL = ['val_dataloader']
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    write(tmp_path, 'val', 'abc')
+    return load('detector', tmp_path)
+
+
+def write(root, split, names):
+    coco = CocoSplit(root, split)
+    for name in names:
+        coco.annotation(coco.image(name))
+    return coco.write()
+
+
+def test_the_same_file(cfg, tmp_path):
+    assert find_problems(cfg, VAL) == []
+    # By another name.
+    file = tmp_path / 'annotations' / '..' / 'annotations' / 'instances_val2017.json'
+    cfg.val_evaluator.ann_file = str(file)
+    assert find_problems(cfg, VAL) == []
+
+
+@pytest.mark.parametrize(
+    ('names', 'fault'),
+    [
+        ('xyz', r'id 1 is x.jpg there, \S+/val2017/a.jpg here'),
+        ('ab', r'id 3 \(\S+/val2017/c.jpg\) is not there'),
+    ],
+)
+@pytest.mark.parametrize('loop', ['val', 'test'])
+def test_another_file(names, fault, loop, cfg, tmp_path):
+    other = write(tmp_path, 'other', names)
+    cfg[f'{loop}_evaluator'].ann_file = str(other)
+    message = (
+        rf'^{other}: {loop}_evaluator: evaluator of other images: not the images of '
+        rf'{tmp_path}/annotations/instances_val2017.json, which are tested: {fault}'
+    )
+    with pytest.raises(UserError, match=message):
+        check_datasets(cfg, [f'{loop}_dataloader'])
+    (problem,) = find_problems(cfg, [f'{loop}_dataloader'])
+    assert (problem.kind, problem.stops) == ('evaluator of other images', True)
+    # One of several.
+    cfg[f'{loop}_evaluator'] = [dict(type='DumpResults'), cfg[f'{loop}_evaluator']]
+    with pytest.raises(UserError, match=message):
+        check_datasets(cfg, [f'{loop}_dataloader'])
+
+
+def test_a_file_that_knows_more(cfg, tmp_path):
+    cfg.val_evaluator.ann_file = str(write(tmp_path, 'more', 'abcd'))
+    check_datasets(cfg, VAL)
+    (problem,) = find_problems(cfg, VAL)
+    assert (problem.kind, problem.stops) == ('evaluator with a file of its own', False)
+
+
+def test_a_part_of_the_data_set(cfg, tmp_path):
+    """With a file that has just that part."""
+    cfg.val_evaluator.ann_file = str(write(tmp_path, 'part', 'ab'))
+    with pytest.raises(UserError, match='id 3'):
+        check_datasets(cfg, VAL)
+    cfg.val_dataloader.dataset.indices = 2
+    check_datasets(cfg, VAL)
+
+
+def test_no_file(cfg, tmp_path):
+    cfg.val_evaluator.ann_file = str(tmp_path / 'gone.json')
+    with pytest.raises(
+        UserError, match=r'gone.json: missing annotation file: of val_e'
+    ):
+        check_datasets(cfg, VAL)
