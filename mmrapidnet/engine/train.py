@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from mmrapidnet.checkpoints.fused import refuse_fused
 from mmrapidnet.checkpoints.newest import read_run
-from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
+from mmrapidnet.checkpoints.pretrained import check_fits, check_start, read_checkpoint
 from mmrapidnet.engine.config import add_hook
 from mmrapidnet.engine.dataset_check import check_datasets
 from mmrapidnet.engine.invalid_loss import InvalidLossHook
@@ -96,7 +96,10 @@ def _prepare(cfg: Config) -> Runner:
     """Build the runner, once it is known that it can start where it is to start."""
     start = read_start(cfg)
     if not cfg.get('resume'):
-        return build_runner(cfg)
+        runner = build_runner(cfg)
+        if start:
+            check_start(runner.model, *start)
+        return runner
     adopt_seed(cfg, start[0])
     runner = build_runner(cfg)
     check_fits(runner.model, *start)

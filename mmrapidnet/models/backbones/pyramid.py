@@ -41,6 +41,8 @@ class PyramidBackbone(BaseModule):
     """
 
     arch_settings: dict[str, dict[str, Sequence[int]]] = {}
+    # Weights are loaded into every tensor or it is an error.
+    strictly_loaded = True
     # The least number of blocks of a stage.
     least_blocks = 0
     default_init_cfg = [
