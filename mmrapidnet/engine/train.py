@@ -19,6 +19,7 @@ from mmrapidnet.engine.invalid_loss import InvalidLossHook
 from mmrapidnet.engine.libraries import require_library
 from mmrapidnet.engine.processes import naming_lost_ranks
 from mmrapidnet.engine.report import report_metrics
+from mmrapidnet.engine.resume_settings import ResumeSettingsHook
 from mmrapidnet.engine.same_buffers import SameBuffersHook
 from mmrapidnet.engine.survivable import (
     AUTO,
@@ -103,6 +104,7 @@ def _prepare(cfg: Config) -> Runner:
     adopt_seed(cfg, start[0])
     runner = build_runner(cfg)
     check_fits(runner.model, *start)
+    runner.register_hook(ResumeSettingsHook())
     return runner
 
 
