@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
+from mmrapidnet.engine.type_names import name_types
 from mmrapidnet.errors import UserError
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -64,11 +65,14 @@ def load_config(
         raise UserError(
             f'the config {path} cannot be loaded: {type(error).__name__}: {error}'
         ) from error
+    _name_types(cfg)
     if data_root is not None:
         move_data_root(cfg, data_root)
     if adapt is not None:
         adapt(cfg)
-    cfg.merge_from_dict(options or {})
+    if options:
+        cfg.merge_from_dict(options)
+        _name_types(cfg)
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
@@ -148,6 +152,11 @@ def iter_datasets(node: Any) -> Iterator[dict[str, Any]]:
             yield from iter_datasets(inner)
         else:
             yield node
+
+
+def _name_types(cfg: Config) -> None:
+    for module in sorted(name_types(cfg)):
+        add_import(cfg, module)
 
 
 def _replace_roots(node: Any, old_roots: set[str], new_root: str) -> Any:
