@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,28 @@ def load_config(
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
     return cfg
+
+
+def check_work_dir(cfg: Config) -> None:
+    """Raise unless the folder for logs and models is there or can be made.
+
+    Args:
+        cfg: The config of a run.
+
+    Raises:
+        UserError: If a file is in its place or in that of a folder above it, or
+            nothing may be written there.
+    """
+    work_dir = Path(cfg.work_dir)
+    places = (work_dir, *work_dir.absolute().parents)
+    found = next(path for path in places if path.exists() or path.is_symlink())
+    if not found.is_dir():
+        fault = f'{found} is not a folder'
+    elif not os.access(found, os.W_OK | os.X_OK):
+        fault = f'nothing may be written into {found}'
+    else:
+        return
+    raise UserError(f'the work dir {work_dir} cannot be used: {fault}; give --work-dir')
 
 
 def move_data_root(cfg: Config, new_root: str) -> None:
