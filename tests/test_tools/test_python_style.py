@@ -38,5 +38,6 @@ def test_from_training_to_a_file(shapes_root, tmp_path):
     run('infer.py', *images, *model, '--out', pictures)
     assert len(list(pictures.iterdir())) == 1
     out = tmp_path / 'model.onnx'
-    run('export.py', config, checkpoint, '--format', 'onnx', '--out', out)
+    arguments = ('--format', 'onnx', '--out', out, '--image', images[0])
+    run('export.py', config, checkpoint, *arguments)
     assert onnx.load(out).graph.output
