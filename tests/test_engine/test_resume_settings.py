@@ -1,11 +1,13 @@
 """A run that is resumed with another recipe than it was started with."""
 
 import copy
+from types import SimpleNamespace
 
 import mini_run
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.optim import ExponentialLR, OptimWrapper, OptimWrapperDict
 
 from mmrapidnet.compat.checkpoint import load
 from mmrapidnet.engine import resume_settings
@@ -244,3 +246,50 @@ def test_a_run_by_epochs_is_none_by_iterations(tmp_path):
     loop = dict(type='RepeatableIterLoop', max_iters=9)
     with pytest.raises(UserError, match=r'of a run by epochs \(it ended epoch 1\)'):
         resume(tmp_path / 'first' / 'epoch_1.pth', tmp_path / 'second', train_cfg=loop)
+
+
+def two_optimizers(rate, growth):
+    """What the hook looks at where a generator and a critic have one each."""
+    wrappers = {}
+    for name in ('generator', 'critic'):
+        weight = torch.nn.Parameter(torch.zeros(2))
+        optimizer = torch.optim.SGD([weight], lr=rate if name == 'critic' else 0.5)
+        wrappers[name] = OptimWrapper(optimizer)
+    scaler = dict(scale=8.0, growth_interval=growth)
+    wrappers['critic'].loss_scaler = SimpleNamespace(state_dict=lambda: scaler)
+    return SimpleNamespace(
+        optim_wrapper=OptimWrapperDict(**wrappers),
+        param_schedulers={
+            name: [ExponentialLR(wrapper, gamma=0.5, by_epoch=False)]
+            for name, wrapper in wrappers.items()
+        },
+        train_loop=None,
+    )
+
+
+def test_several_optimizers(said):
+    runner, before = two_optimizers(1.0, 50), two_optimizers(2.0, 20)
+    content = dict(
+        meta=dict(epoch=0, iter=3),
+        message_hub={},
+        optimizer=before.optim_wrapper.state_dict(),
+        param_schedulers={
+            name: [one.state_dict() for one in own]
+            for name, own in before.param_schedulers.items()
+        },
+    )
+    scaling = dict(scale=1.0, growth_interval=20)
+    content['optimizer']['critic']['loss_scaler'] = scaling
+    ResumeSettingsHook().after_load_checkpoint(runner, content)
+    (line,) = said
+    assert line.endswith(
+        'optim_wrapper.critic.loss_scale.growth_interval 50 (20 in the checkpoint); '
+        'optim_wrapper.critic.optimizer.lr 1.0 (2.0 in the checkpoint)'
+    )
+    assert scaling == dict(scale=1.0, growth_interval=50)
+    rates = {
+        name: state['param_groups'][0]['lr']
+        for name, state in content['optimizer'].items()
+    }
+    assert rates == dict(generator=0.5 * 0.5**3, critic=0.5**3)
+    assert content['param_schedulers']['critic'][0]['last_step'] == 3
