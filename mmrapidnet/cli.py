@@ -148,10 +148,12 @@ def load_run_config(args: argparse.Namespace, configs: Path) -> Config:
         The config.
 
     Raises:
-        UserError: As :func:`load_config`.
+        UserError: As :func:`load_config`, or if the launcher did not start this
+            process.
     """
-    from mmrapidnet.engine.processes import set_timeout
+    from mmrapidnet.engine.processes import check_launcher, set_timeout
 
+    check_launcher(args.launcher)
     # mmengine reads it; torchrun sets it, older launchers pass the argument.
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = load_config(args, configs)

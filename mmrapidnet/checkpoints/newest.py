@@ -6,6 +6,7 @@ import logging
 import re
 import zipfile
 from pathlib import Path
+from string import Formatter
 from typing import Any, NamedTuple
 
 from mmengine.logging import print_log
@@ -37,7 +38,8 @@ def find_newest_whole(
 
     Args:
         folder: Where the run's checkpoints are.
-        template: How they are called, such as ``'iter_{}.pth'``.
+        template: How they are called, such as ``'iter_{}.pth'`` or
+            ``'epoch_{:03d}.pth'``.
         pointer: The file that notes the newest, if it is there.
 
     Returns:
@@ -97,14 +99,35 @@ def _check_sums(path: str) -> None:
 
 
 def _list_candidates(folder: Path, template: str) -> list[_Candidate]:
-    pattern = re.compile(re.escape(template).replace(re.escape('{}'), r'(\d+)'))
-    found = ((pattern.fullmatch(path.name), path) for path in folder.glob('*'))
+    pattern = _name_pattern(template)
+    found = (
+        (_read_step(path.name, template, pattern), path) for path in folder.glob('*')
+    )
     candidates = [
-        _Candidate(path.stat().st_mtime_ns, int(match[1]), path)
-        for match, path in found
-        if match
+        _Candidate(path.stat().st_mtime_ns, step, path)
+        for step, path in found
+        if step is not None
     ]
     return sorted(candidates, reverse=True)
+
+
+def _name_pattern(template: str) -> re.Pattern:
+    """Match the names that a template gives, the step as the first group."""
+    return re.compile(
+        ''.join(
+            re.escape(text) + ('' if field is None else '(.+)')
+            for text, field, _, _ in Formatter().parse(template)
+        )
+    )
+
+
+def _read_step(name: str, template: str, pattern: re.Pattern) -> int | None:
+    """The step in a name; None if the template does not give that name for it."""
+    match = pattern.fullmatch(name)
+    digits = re.sub(r'\D', '', match[1]) if match and pattern.groups else ''
+    if not digits or template.format(int(digits)) != name:
+        return None
+    return int(digits)
 
 
 def _read_pointer(pointer: Path) -> str:

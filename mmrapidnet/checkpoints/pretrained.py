@@ -20,6 +20,8 @@ from mmrapidnet.errors import UserError, plain
 
 # How the weights of a backbone are called in a file: bare, or inside a model.
 _PREFIXES = ('', 'backbone.')
+# Of batch normalisation, which uses it only without a momentum.
+_COUNTER = 'num_batches_tracked'
 
 
 def load_pretrained(
@@ -46,13 +48,7 @@ def load_pretrained(
     refuse_fused(content, checkpoint)
     source = get_state_dict(content, checkpoint)
     target = module.state_dict()
-    if prefix is None:
-        prefix = max(
-            _PREFIXES, key=lambda p: sum(p + name in source for name in target)
-        )
-    elif prefix and not prefix.endswith('.'):
-        prefix += '.'
-
+    prefix = find_prefix(source, target, prefix)
     check_account(source, target, prefix, type(module).__name__, checkpoint)
     module.load_state_dict({name: source[prefix + name] for name in target})
     dropped = sorted(set(source) - {prefix + name for name in target})
@@ -64,6 +60,31 @@ def load_pretrained(
         level=logging.INFO,
     )
     return dropped
+
+
+def find_prefix(
+    source: dict[str, Tensor], target: dict[str, Tensor], prefix: str | None = None
+) -> str:
+    """Find what precedes a module's names in a file.
+
+    Args:
+        source: The file's tensors.
+        target: The module's tensors.
+        prefix: The prefix, if it is known. Defaults to None.
+
+    Returns:
+        The prefix that is given, with a dot at its end, or else the one of none and
+        ``backbone.`` that matches more.
+
+    Example:
+        >>> find_prefix({'backbone.a': 0, 'head.a': 0}, {'a': 0})
+        'backbone.'
+        >>> find_prefix({'backbone.a': 0, 'head.a': 0}, {'a': 0}, 'head')
+        'head.'
+    """
+    if prefix is None:
+        return max(_PREFIXES, key=lambda p: sum(p + name in source for name in target))
+    return prefix if prefix.endswith('.') or not prefix else prefix + '.'
 
 
 def read_checkpoint(checkpoint: str) -> dict[str, Any]:
@@ -137,6 +158,76 @@ def check_fits(model: nn.Module, content: dict[str, Any], checkpoint: str) -> No
     model = model.module if is_model_wrapper(model) else model
     state = get_state_dict(content, checkpoint)
     check_account(state, model.state_dict(), '', type(model).__name__, checkpoint)
+
+
+def check_start(model: nn.Module, content: dict[str, Any], checkpoint: str) -> None:
+    """Raise unless a checkpoint that training starts from fills the backbone.
+
+    Heads may be of other classes; mmengine starts them from random weights then.
+
+    Args:
+        model: The model, also inside a data-parallel wrapper.
+        content: The content of the file.
+        checkpoint: The file's name, for the message.
+
+    Raises:
+        UserError: As :func:`check_backbone`.
+    """
+    model = model.module if is_model_wrapper(model) else model
+    state = get_state_dict(content, checkpoint)
+    try:
+        check_backbone(state, model, '', checkpoint)
+    except UserError as error:
+        backbone = getattr(model, 'backbone', None)
+        if backbone is None or not set(backbone.state_dict()) & set(state):
+            raise
+        raise UserError(
+            f'{checkpoint} holds a bare backbone, which load_from does not fill: give '
+            'it as --pretrained (model.backbone.init_cfg) instead'
+        ) from error
+
+
+def check_backbone(
+    source: dict[str, Tensor], module: nn.Module, prefix: str, checkpoint: str
+) -> None:
+    """Raise unless a file fills a backbone, or that of a whole model.
+
+    Backbones of the libraries may have layers that no file of pretrained weights has,
+    such as a norm of each output or deformable convolutions, and old files lack
+    counters of batches: up to half of such a backbone may be missing, which is said.
+
+    Args:
+        source: The file's tensors.
+        module: The backbone, or a model; one without a backbone is looked at as a
+            whole.
+        prefix: What precedes the module's names in the file.
+        checkpoint: The file's name, for the message.
+
+    Raises:
+        UserError: Naming the first few tensors that are missing or do not fit.
+    """
+    backbone = getattr(module, 'backbone', None)
+    if isinstance(backbone, nn.Module):
+        prefix, module = f'{prefix}backbone.', backbone
+    target = module.state_dict()
+    name = type(module).__name__
+    if not getattr(module, 'strictly_loaded', False):
+        target = {k: v for k, v in target.items() if not k.endswith(_COUNTER)}
+        missing = [name for name in target if prefix + name not in source]
+        if 2 * len(missing) < len(target):
+            target = {k: v for k, v in target.items() if prefix + k in source}
+            _say_missing(missing, name, checkpoint)
+    check_account(source, target, prefix, name, checkpoint)
+
+
+def _say_missing(missing: list[str], model_name: str, checkpoint: str) -> None:
+    if missing:
+        print_log(
+            f'{checkpoint} lacks {len(missing)} tensors of {model_name}, which start '
+            f'as they are initialised: {shorten(missing)}',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def check_account(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
+from mmrapidnet.engine.type_names import name_types
 from mmrapidnet.errors import UserError
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -64,16 +66,41 @@ def load_config(
         raise UserError(
             f'the config {path} cannot be loaded: {type(error).__name__}: {error}'
         ) from error
+    _name_types(cfg)
     if data_root is not None:
         move_data_root(cfg, data_root)
     if adapt is not None:
         adapt(cfg)
-    cfg.merge_from_dict(options or {})
+    if options:
+        cfg.merge_from_dict(options)
+        _name_types(cfg)
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
     return cfg
+
+
+def check_work_dir(cfg: Config) -> None:
+    """Raise unless the folder for logs and models is there or can be made.
+
+    Args:
+        cfg: The config of a run.
+
+    Raises:
+        UserError: If a file is in its place or in that of a folder above it, or
+            nothing may be written there.
+    """
+    work_dir = Path(cfg.work_dir)
+    places = (work_dir, *work_dir.absolute().parents)
+    found = next(path for path in places if path.exists() or path.is_symlink())
+    if not found.is_dir():
+        fault = f'{found} is not a folder'
+    elif not os.access(found, os.W_OK | os.X_OK):
+        fault = f'nothing may be written into {found}'
+    else:
+        return
+    raise UserError(f'the work dir {work_dir} cannot be used: {fault}; give --work-dir')
 
 
 def move_data_root(cfg: Config, new_root: str) -> None:
@@ -148,6 +175,11 @@ def iter_datasets(node: Any) -> Iterator[dict[str, Any]]:
             yield from iter_datasets(inner)
         else:
             yield node
+
+
+def _name_types(cfg: Config) -> None:
+    for module in sorted(name_types(cfg)):
+        add_import(cfg, module)
 
 
 def _replace_roots(node: Any, old_roots: set[str], new_root: str) -> Any:

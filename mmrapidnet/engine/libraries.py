@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmrapidnet.errors import UserError
 
 # Scope of a config: the package to install and our extra that brings it.
-_PACKAGES = {
+LIBRARIES = {
     'mmdet': ('mmdet', 'det'),
     'mmseg': ('mmsegmentation', 'seg'),
     'mmpretrain': ('mmpretrain', 'cls'),
@@ -29,13 +29,13 @@ def require_library(cfg: Config) -> str:
         UserError: If the config has another scope or the library is absent.
     """
     scope = cfg.get('default_scope')
-    if scope not in _PACKAGES:
+    if scope not in LIBRARIES:
         raise UserError(
             f'default_scope of {cfg.filename} is {scope!r}: it must be one of '
-            f'{", ".join(_PACKAGES)}'
+            f'{", ".join(LIBRARIES)}'
         )
     if find_spec(scope) is None:
-        package, extra = _PACKAGES[scope]
+        package, extra = LIBRARIES[scope]
         raise UserError(
             f'{cfg.filename} needs {package}, which is not installed: '
             f'pip install "mmrapidnet[{extra}]"'

@@ -22,6 +22,18 @@ _COUNTS = {
     'mpi': 'OMPI_COMM_WORLD_SIZE',
 }
 
+_VARIABLES = {
+    'pytorch': ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'),
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'MASTER_ADDR'),
+}
+_STARTERS = {
+    'pytorch': 'torchrun (tools/dist_train.sh CONFIG PROCESSES and '
+    'tools/dist_test.sh call it)',
+    'slurm': 'srun',
+    'mpi': 'mpirun with MASTER_ADDR set',
+}
+
 
 def number_of_processes(cfg: Config) -> int:
     """How many processes the launcher started.
@@ -34,6 +46,26 @@ def number_of_processes(cfg: Config) -> int:
     """
     launcher = cfg.get('launcher', 'none')
     return 1 if launcher == 'none' else int(os.environ[_COUNTS[launcher]])
+
+
+def check_launcher(launcher: str) -> None:
+    """Raise unless the launcher that is named has started this process.
+
+    Args:
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+
+    Raises:
+        UserError: If what it tells each process is missing from the environment.
+    """
+    if launcher == 'none':
+        return
+    missing = [name for name in _VARIABLES[launcher] if name not in os.environ]
+    if missing:
+        raise UserError(
+            f'--launcher {launcher}: {", ".join(missing)} is not set, so this process '
+            f'was not started by {_STARTERS[launcher]}; leave --launcher out for one '
+            'process'
+        )
 
 
 def set_timeout(cfg: Config, seconds: int | None) -> None:

@@ -26,7 +26,9 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 # What a run notes in its message hub: the last iteration or epoch it validated at.
-VALIDATED = 'last_validation'
+VALIDATED = 'validated_at'
+# And a run by epochs, so that one which is resumed knows where in its epoch it is.
+EPOCH_LENGTH = 'iterations_of_an_epoch'
 
 
 class Draw(NamedTuple):
@@ -258,6 +260,7 @@ class RepeatableEpochLoop(_Repeatable, EpochBasedTrainLoop):
 
     def run(self) -> torch.nn.Module:
         """Train."""
+        self.runner.message_hub.update_info(EPOCH_LENGTH, len(self.dataloader))
         self.runner.call_hook('before_train')
         self._validate_if_due(self._epoch, self._max_epochs)
         while self._epoch < self._max_epochs and not self.stop_training:
@@ -271,3 +274,14 @@ class RepeatableEpochLoop(_Repeatable, EpochBasedTrainLoop):
         epoch_start = self._epoch * len(self.dataloader)
         self.dataloader.batch_sampler.start_at(self._iter, epoch_start)
         super().run_epoch()
+
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Train for one iteration.
+
+        Args:
+            idx: How many batches of the epoch this process has trained on; not used, as
+                hooks and logs count from the start of the epoch, which may have been
+                in a process before.
+            data_batch: The batch.
+        """
+        super().run_iter(self._iter - self._epoch * len(self.dataloader), data_batch)

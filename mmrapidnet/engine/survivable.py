@@ -124,12 +124,17 @@ def _make_checkpoints_durable(cfg: Config) -> None:
     hooks = cfg.get('default_hooks') or {}
     hook = hooks.get('checkpoint', dict(type='CheckpointHook', interval=1))
     elsewhere = ('backend_args', 'file_client_args')
+    if hook is None or hook['type'] == _HOOK:
+        return
     if (
-        hook is None
-        or hook['type'] != 'CheckpointHook'
+        hook['type'] != 'CheckpointHook'
         or any(hook.get(key) for key in elsewhere)
         or '://' in str(hook.get('out_dir'))
     ):
+        _say(
+            'a killed run may leave a checkpoint in part: only those are whole or '
+            'absent that a CheckpointHook writes to files of this machine'
+        )
         return
     kept = {key: hook[key] for key in hook if key not in elsewhere}
     cfg.default_hooks = {**hooks, 'checkpoint': {**kept, 'type': _HOOK}}

@@ -13,6 +13,7 @@ from mmrapidnet.checkpoints.fused import is_fused_checkpoint
 from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
 from mmrapidnet.deploy import fuse
 from mmrapidnet.deploy.formats import format_of
+from mmrapidnet.engine.config import check_work_dir
 from mmrapidnet.engine.dataset_check import check_datasets
 from mmrapidnet.engine.libraries import require_library
 from mmrapidnet.engine.processes import naming_lost_ranks
@@ -39,6 +40,7 @@ def test(cfg: Config, checkpoint: str, fused: bool = False) -> dict[str, float]:
             process of the job is lost.
     """
     require_library(cfg)
+    check_work_dir(cfg)
     check_datasets(cfg, ['test_dataloader'])
     _leave_out_averaging(cfg)
     prepare = _prepare_exported if format_of(Path(checkpoint)) else _prepare

@@ -6,19 +6,22 @@ import logging
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmrapidnet.checkpoints.fused import refuse_fused
 from mmrapidnet.checkpoints.newest import read_run
-from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
-from mmrapidnet.engine.config import add_hook
+from mmrapidnet.checkpoints.pretrained import check_fits, check_start, read_checkpoint
+from mmrapidnet.engine.check_warmup import CheckWarmupHook
+from mmrapidnet.engine.config import add_hook, check_work_dir
 from mmrapidnet.engine.dataset_check import check_datasets
 from mmrapidnet.engine.invalid_loss import InvalidLossHook
 from mmrapidnet.engine.libraries import require_library
 from mmrapidnet.engine.processes import naming_lost_ranks
 from mmrapidnet.engine.report import report_metrics
+from mmrapidnet.engine.resume_settings import ResumeSettingsHook
 from mmrapidnet.engine.same_buffers import SameBuffersHook
 from mmrapidnet.engine.survivable import (
     AUTO,
@@ -57,25 +60,49 @@ def train(cfg: Config, check_data: bool = False) -> dict[str, float]:
     with naming_lost_ranks(), full_disk_in_one_line(cfg):
         runner = _prepare(cfg)
         runner.register_hook(InvalidLossHook())
+        runner.register_hook(CheckWarmupHook())
+        progress = _ProgressHook()
+        runner.register_hook(progress)
         runner.train()
         metrics = {
             name.removeprefix('val/'): history.current()
             for name, history in runner.message_hub.log_scalars.items()
             if name.startswith('val/') and name not in ('val/time', 'val/data_time')
         }
-        report_metrics(
-            metrics,
-            cfg.work_dir,
-            'last validation',
-            config=cfg.filename,
-            iter=runner.iter,
-        )
+        if progress.made:
+            report_metrics(
+                metrics,
+                cfg.work_dir,
+                'last validation',
+                config=cfg.filename,
+                iter=runner.iter,
+            )
+        else:
+            print_log(
+                'the run had ended before: there is nothing to train or to validate, '
+                f'{cfg.work_dir}/metrics.json stays as it is',
+                logger='current',
+                level=logging.WARNING,
+            )
     return metrics
+
+
+class _ProgressHook(Hook):
+    """Knows whether a run has trained or validated at all."""
+
+    made = False
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        self.made = True
+
+    def after_val_epoch(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        self.made = True
 
 
 def _check(cfg: Config, check_data: bool) -> None:
     """Raise for whatever is wrong before it takes minutes to get there."""
     require_library(cfg)
+    check_work_dir(cfg)
     if cfg.get('train_cfg') is None:
         raise UserError(
             f'{cfg.filename} has no training recipe (train_cfg): it is for testing '
@@ -96,10 +123,14 @@ def _prepare(cfg: Config) -> Runner:
     """Build the runner, once it is known that it can start where it is to start."""
     start = read_start(cfg)
     if not cfg.get('resume'):
-        return build_runner(cfg)
+        runner = build_runner(cfg)
+        if start:
+            check_start(runner.model, *start)
+        return runner
     adopt_seed(cfg, start[0])
     runner = build_runner(cfg)
     check_fits(runner.model, *start)
+    runner.register_hook(ResumeSettingsHook())
     return runner
 
 

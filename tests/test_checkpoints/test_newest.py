@@ -88,6 +88,26 @@ def test_others_are_no_candidates(run):
     assert run.find() == 1
 
 
+@pytest.mark.parametrize(
+    ('template', 'names'),
+    [
+        ('epoch_{:03d}.pth', ['epoch_002.pth', 'epoch_1000.pth']),
+        ('{0}_of_{0}.pth', ['2_of_2.pth', '1000_of_1000.pth']),
+        ('iter_{:,}.pth', ['iter_2.pth', 'iter_1,000.pth']),
+    ],
+)
+def test_names_by_any_template(run, template, names):
+    """What the template does not give is another file's name."""
+    for step, name in zip((2, 1000), names, strict=True):
+        run.write(step).rename(run.folder / name)
+    for name in ('epoch_2.pth', 'epoch_0x1.pth', '9_of_8.pth', 'iter_1001.pth'):
+        (run.folder / name).write_bytes(b'')
+    run.pointer.write_text('')
+    content, path = find_newest_whole(run.folder, template, run.pointer)
+    assert path == str(run.folder / names[1])
+    assert int(content['state_dict']['a'][0]) == 1000
+
+
 @pytest.mark.parametrize('damage', ['truncated', 'zeros', 'empty', 'weights'])
 def test_what_is_not_whole_is_passed_over(run, damage, monkeypatch):
     said = []

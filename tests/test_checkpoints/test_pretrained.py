@@ -1,13 +1,17 @@
 """Pretrained weights are really loaded, or it is an error."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.model import PretrainedInit
+from mmengine.model import BaseModule, PretrainedInit
+from torch import nn
 
-from mmrapidnet.checkpoints.pretrained import shorten
+from mmrapidnet.checkpoints.pretrained import check_start, shorten
+from mmrapidnet.engine import train
 from mmrapidnet.errors import UserError
 from mmrapidnet.models import RapidNet
 
@@ -172,6 +176,120 @@ def test_weights_of_another_arch(tmp_path):
     torch.save(RapidNet(arch='ti').state_dict(), tmp_path / 'w.pth')
     with pytest.raises(UserError, match=r'does not fit RapidNet; missing .*same arch'):
         initialised(tmp_path / 'w.pth', arch='s')
+
+
+class Foreign(BaseModule):
+    """A backbone that is not of this project, with layers that no file has."""
+
+    def __init__(self, channels=4, new=False, init_cfg=None):
+        super().__init__(init_cfg)
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, channels, 1), nn.BatchNorm2d(channels), nn.ReLU()
+        )
+        if new:
+            self.offset = nn.Conv2d(channels, 2, 1)
+
+
+def foreign_state(channels=4, prefix='', counters=True):
+    torch.manual_seed(5)
+    return {
+        prefix + name: torch.rand(value.shape) + 2
+        for name, value in Foreign(channels).state_dict().items()
+        if counters or 'num_batches' not in name
+    }
+
+
+@pytest.mark.parametrize('prefix', ['', 'backbone.', 'module.backbone.', 'net.'])
+@pytest.mark.parametrize('counters', [True, False])
+def test_a_backbone_of_others_is_filled(prefix, counters, tmp_path):
+    """Also without the prefix that mmpretrain's files have."""
+    torch.save({'state_dict': foreign_state(4, prefix, counters)}, tmp_path / 'w.pth')
+    init = dict(type='Pretrained', checkpoint=str(tmp_path / 'w.pth'))
+    if prefix == 'net.':
+        init['prefix'] = 'net'
+    model = Foreign(init_cfg=init)
+    model.init_weights()
+    for name, value in foreign_state(4, '', counters=False).items():
+        if counters:
+            value = foreign_state(4)[name]
+        assert torch.equal(model.state_dict()[name], value), name
+
+
+def test_layers_that_no_file_has_are_said(tmp_path, logged):
+    torch.save(foreign_state(), tmp_path / 'w.pth')
+    init = dict(type='Pretrained', checkpoint=str(tmp_path / 'w.pth'))
+    model = Foreign(new=True, init_cfg=init)
+    model.init_weights()
+    assert torch.equal(model.layers[0].weight.data, foreign_state()['layers.0.weight'])
+    assert (
+        f'{tmp_path / "w.pth"} lacks 2 tensors of Foreign, which start as they are '
+        'initialised: offset.weight, offset.bias'
+    ) in logged
+
+
+@pytest.mark.parametrize(
+    ('state', 'message'),
+    [
+        (dict(a=torch.zeros(1)), r'w.pth matches nothing of Foreign: it holds a, but'),
+        (foreign_state(prefix='net.'), r'w.pth matches nothing of Foreign'),
+        (foreign_state(channels=8), r'w.pth does not fit Foreign; other shapes 6'),
+        (
+            {k: v for k, v in foreign_state().items() if 'layers.0' in k},
+            r'w.pth does not fit Foreign; missing 4: layers.1.weight',
+        ),
+    ],
+)
+def test_a_backbone_of_others_that_is_not_filled(state, message, tmp_path):
+    torch.save(state, tmp_path / 'w.pth')
+    model = Foreign(
+        init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'w.pth'))
+    )
+    with pytest.raises(UserError, match=message):
+        model.init_weights()
+
+
+class Whole(nn.Module):
+    """A backbone with a head of some classes."""
+
+    def __init__(self, backbone, classes=2):
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(4, classes)
+
+
+@pytest.mark.parametrize('make', [lambda: RapidNet(arch=TINY), Foreign])
+def test_what_training_starts_from(make):
+    """Another head is fine, another backbone or none is not, nor are bare weights."""
+    state = Whole(make()).state_dict()
+    name = type(make()).__name__
+    check_start(Whole(make()), dict(state_dict=state), 'w.pth')
+    check_start(Whole(make(), classes=7), state, 'w.pth')
+    head = {k: v for k, v in state.items() if k.startswith('head')}
+    with pytest.raises(UserError, match=f'w.pth matches nothing of {name}: it holds h'):
+        check_start(Whole(make()), head, 'w.pth')
+    with pytest.raises(UserError, match='w.pth holds a bare backbone, .* --pretrained'):
+        check_start(Whole(make()), make().state_dict(), 'w.pth')
+    half = {k: v for k, v in state.items() if 'bias' not in k}
+    half = {k: v for k, v in half.items() if k.startswith('backbone')}
+    if make is Foreign:
+        check_start(Whole(make()), half, 'w.pth')
+    else:
+        with pytest.raises(UserError, match='w.pth does not fit RapidNet; missing '):
+            check_start(Whole(make()), half, 'w.pth')
+    with pytest.raises(UserError, match='matches nothing of Linear'):
+        check_start(nn.Linear(2, 2), state, 'w.pth')
+
+
+def test_training_does_not_start_from_nothing(source, tmp_path, monkeypatch):
+    """The file that --pretrained refuses is refused as load_from, too."""
+    path = tmp_path / 'w.pth'
+    torch.save({'state_dict': {'net.' + k: v for k, v in source.items()}}, path)
+    runner = SimpleNamespace(model=Whole(RapidNet(arch=TINY)))
+    monkeypatch.setattr(train, 'build_runner', lambda cfg: runner)
+    with pytest.raises(UserError, match='w.pth matches nothing of RapidNet'):
+        train._prepare(Config(dict(load_from=str(path))))
+    torch.save({'backbone.' + k: v for k, v in source.items()}, path)
+    assert train._prepare(Config(dict(load_from=str(path)))) is runner
 
 
 def test_missing_file(tmp_path):

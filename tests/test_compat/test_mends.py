@@ -12,8 +12,12 @@ import mini_run as mini
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.model import BaseModel
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.model import BaseModel, PretrainedInit
+from mmengine.optim import (
+    AmpOptimWrapper,
+    DefaultOptimWrapperConstructor,
+    OptimWrapper,
+)
 from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import Runner, checkpoint
 from torch import nn
@@ -53,6 +57,8 @@ def _patched():
         Runner.wrap_model,
         runner.convert_sync_batchnorm,
         BaseInferencer._init_model,
+        PretrainedInit.__call__,
+        DefaultOptimWrapperConstructor.__call__,
         checkpoint.load_url,
         type(checkpoint.torch),
     ]

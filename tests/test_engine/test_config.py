@@ -118,7 +118,7 @@ def test_fast_step():
     assert 'mmrapidnet.engine.channels_last' in cfg.custom_imports.imports
     _, hook = map(HOOKS.build, cfg.custom_hooks)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
-    hook.before_run(SimpleNamespace(model=model))
+    hook.before_train(SimpleNamespace(model=model))
     features = model(torch.zeros(1, 3, 9, 9))
     assert features.is_contiguous(memory_format=torch.channels_last)
 

@@ -17,6 +17,7 @@ from mmengine.config import Config
 
 from mmrapidnet.checkpoints.compare import iter_values, list_differences
 from mmrapidnet.compat.checkpoint import load
+from mmrapidnet.engine import survivable
 from mmrapidnet.engine.config import load_config
 from mmrapidnet.engine.durable_checkpoints import WholeFilesBackend
 from mmrapidnet.engine.options import accumulate
@@ -225,7 +226,9 @@ def test_a_config_of_each_kind(name):
     assert again.to_dict() == cfg.to_dict()
 
 
-def test_what_is_left_as_it_is():
+def test_what_is_left_as_it_is(monkeypatch):
+    said = []
+    monkeypatch.setattr(survivable, '_say', said.append)
     hook = dict(type='CheckpointHook', interval=3)
     for changes in (
         dict(type='MyHook'),
@@ -246,12 +249,17 @@ def test_what_is_left_as_it_is():
             default_hooks=hooks,
             randomness=dict(seed=3, deterministic=True),
         )
+        loop, checkpoints = said
+        assert loop.startswith('a killed run of a MyLoop cannot be repeated exactly')
+        assert checkpoints.startswith('a killed run may leave a checkpoint in part')
+        said.clear()
     for hooks in ({}, dict(checkpoint=dict(type='CheckpointHook', interval=1))):
         cfg = Config(dict(train_cfg=dict(by_epoch=False), default_hooks=hooks))
         make_survivable(cfg)
         assert cfg.train_cfg == dict(type='RepeatableIterLoop')
         checkpoint = dict(type='DurableCheckpointHook', interval=1)
         assert cfg.default_hooks.checkpoint == checkpoint
+        assert said == []
 
 
 @pytest.mark.parametrize(

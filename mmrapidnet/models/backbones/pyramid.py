@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import accumulate
@@ -17,6 +18,8 @@ from mmrapidnet.checkpoints import load_pretrained
 from mmrapidnet.errors import UserError
 
 NUM_STAGES = 4
+# As ConvNeXt's layers have, with stages of 3, 3, 9 or 27, and 3 blocks.
+BLOCKS_OF_A_LAYER = 3
 
 
 class PyramidBackbone(BaseModule):
@@ -41,6 +44,8 @@ class PyramidBackbone(BaseModule):
     """
 
     arch_settings: dict[str, dict[str, Sequence[int]]] = {}
+    # Weights are loaded into every tensor or it is an error.
+    strictly_loaded = True
     # The least number of blocks of a stage.
     least_blocks = 0
     default_init_cfg = [
@@ -132,6 +137,50 @@ class PyramidBackbone(BaseModule):
             if hasattr(self, '_params_init_info'):
                 update_init_info(self, f'Pretrained: loaded from {cfg["checkpoint"]}')
 
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Find the layer of a parameter, for rates that decay from layer to layer.
+
+        The stem is layer 0.  Up to three blocks of one stage are a layer, a
+        downsampling with those that follow it, and all that is not of the backbone is
+        the last.  ConvNeXt is divided so by the libraries: one layer a block would
+        leave nothing of the rate at the stem of a deep backbone.
+
+        Args:
+            param_name: Name of the parameter.
+            prefix: What the names of the backbone's own parameters start with.
+                Defaults to ''.
+
+        Returns:
+            The layer, and the number of layers.
+        """
+        lengths = [
+            max(1, math.ceil((len(stage) - (number > 0)) / BLOCKS_OF_A_LAYER))
+            for number, stage in enumerate(self.stages)
+        ]
+        count = 1 + sum(lengths) + 1
+        stage, block = self._locate(param_name, prefix)
+        if stage is None:
+            return count - 1, count
+        if stage < 0:
+            return 0, count
+        first = 1 + sum(lengths[:stage])
+        return first + max(0, block - (stage > 0)) // BLOCKS_OF_A_LAYER, count
+
+    def get_stage_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Find the stage of a parameter, for rates that decay from stage to stage.
+
+        Args:
+            param_name: Name of the parameter.
+            prefix: As for `get_layer_depth`.
+
+        Returns:
+            0 for the stem, i + 1 for stage i, or one more than all of these for what
+            is not of the backbone; and the number of these.
+        """
+        count = 1 + len(self.stages) + 1
+        stage, _ = self._locate(param_name, prefix)
+        return (count - 1 if stage is None else stage + 1), count
+
     @staticmethod
     def split_drop_path_rate(
         drop_path_rate: float | Sequence[float], depths: Sequence[int]
@@ -185,6 +234,14 @@ class PyramidBackbone(BaseModule):
     def _build_stage(self, stage: int, rates: Sequence[float]) -> nn.Sequential:
         """Build a stage whose blocks have these rates of stochastic depth."""
         raise NotImplementedError
+
+    def _locate(self, param_name: str, prefix: str) -> tuple[int | None, int]:
+        """The stage (-1 for the stem, None for none) and the block of a parameter."""
+        own = param_name.removeprefix(prefix) if param_name.startswith(prefix) else ''
+        part, *numbers = own.split('.')[:3]
+        if part == 'stem':
+            return -1, 0
+        return (int(numbers[0]), int(numbers[1])) if part == 'stages' else (None, 0)
 
     def _blocks_after_tap(self, stage: int) -> int:
         """How many blocks of a stage come after the one whose output is returned."""
