@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from mmrapidnet.data_check.classes import class_samples
-from mmrapidnet.data_check.coco import coco_samples
+from mmrapidnet.data_check.coco import coco_samples, reads_coco
 from mmrapidnet.data_check.files import check_files
 from mmrapidnet.data_check.images import check_image
 from mmrapidnet.data_check.label_maps import check_label_map, label_map_samples
@@ -40,10 +40,12 @@ def sources_of(cfg: Config, dataloaders: list[str]) -> Iterator[Source]:
     seen = []
     for name in dataloaders:
         for dataset in iter_datasets(cfg.get(name)):
-            use = dataset, name != 'train_dataloader'
+            predicted = _is_predicted_on(cfg, name)
+            evaluated = name != 'train_dataloader' and not predicted
+            use = dataset, evaluated, not predicted
             if use not in seen:
                 seen.append(use)
-                yield Source(dataset, cfg.default_scope, use[1])
+                yield Source(dataset, cfg.default_scope, *use[1:])
 
 
 def find_in_records(
@@ -114,10 +116,17 @@ def check_sample(source: Source, sample: Sample) -> list[Problem]:
     return problems
 
 
+def _is_predicted_on(cfg: Config, dataloader: str) -> bool:
+    """Whether the evaluators of a dataloader only write what was predicted."""
+    found = cfg.get(dataloader.replace('_dataloader', '_evaluator')) or []
+    evaluators = found if isinstance(found, (list, tuple)) else [found]
+    return bool(evaluators) and all(e.get('format_only') for e in evaluators)
+
+
 def _samples_of(source: Source, thorough: bool) -> tuple[list[Problem], list[Sample]]:
     """Check the records of a data set, if it is of a kind known here."""
     dataset = source.dataset
-    if source.scope == 'mmdet' and str(dataset.ann_file).endswith('.json'):
+    if source.scope == 'mmdet' and reads_coco(dataset):
         return coco_samples(source, thorough)
     if hasattr(dataset, 'reduce_zero_label'):
         return label_map_samples(source)

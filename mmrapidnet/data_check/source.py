@@ -21,11 +21,14 @@ class Source:
         config: The config of the data set.
         scope: The library it is of: 'mmdet', 'mmseg' or 'mmpretrain'.
         evaluated: Whether metrics are computed on it.
+        annotated: Whether its annotations are read, which they are not where
+            predictions are only written.  Defaults to True.
     """
 
     config: dict[str, Any]
     scope: str
     evaluated: bool
+    annotated: bool = True
 
     @cached_property
     def dataset(self) -> BaseDataset:
