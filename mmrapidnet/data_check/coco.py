@@ -98,8 +98,10 @@ def check_masks(table: CocoTable, thorough: bool) -> Iterator[Problem]:
     masks = [table.annotations[row].get('segmentation') for row in rows]
     if len(masks) > 1 and not any(masks):
         detail = (
-            f'its {len(rows):,} objects only have boxes, as some exports do: train a '
-            'detector without masks, or export polygons'
+            f'its {len(rows):,} objects only have boxes, as some tools export them: '
+            'export polygons, or train on boxes, for which set '
+            'model.roi_head.mask_head=None, with_mask=False in LoadAnnotations and '
+            "metric='bbox' in the evaluators"
         )
         yield Problem('no object with a mask', table.path, detail)
         return

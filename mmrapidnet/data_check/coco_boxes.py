@@ -22,7 +22,7 @@ from mmrapidnet.data_check.box_conventions import (
 )
 from mmrapidnet.data_check.coco_table import CocoTable
 from mmrapidnet.data_check.masks import bounds_of
-from mmrapidnet.data_check.problem import Problem
+from mmrapidnet.data_check.problem import FIXABLE, Problem
 
 _SAMPLE = 500  # objects whose masks are looked at before a run
 _LEAST_OUTSIDE = 3
@@ -82,10 +82,9 @@ def check_boxes(table: CocoTable, thorough: bool) -> Iterator[Problem]:
         lambda a: f'bbox {a["bbox"]}, area {a["area"]}',
         stops=True,
     )
-    whole = _check_all(table, thorough)
-    problems = list(whole)
-    yield from problems
-    if not any(problem.stops for problem in problems):
+    of_all = list(_check_all(table, thorough))
+    yield from of_all
+    if not any(problem.stops for problem in of_all):
         yield from _check_each(table)
 
 
@@ -103,24 +102,21 @@ def _check_all(table: CocoTable, thorough: bool) -> Iterator[Problem]:
     if not len(rows):
         yield from _check_unmasked(table)
         return
-    kind, first = 'boxes of another convention', table.name(rows[0])
-    if convention == UNKNOWN:
-        boxes, sizes = table.boxes[rows], table.sizes[rows]
-        wrong = contradict(as_corners(boxes, COCO), bounds).sum()
-        detail = f'{wrong:,} of {len(rows):,} boxes contradict their masks'
-        hint = _say_edges(boxes, sizes)
-        detail = f'{detail}; {hint}' if hint else f'{detail} however they are read'
-        yield Problem(kind, table.path, detail, first)
-    elif convention != COCO:
-        right = agree(as_corners(table.boxes[rows], convention), bounds).sum()
-        detail = (
-            f'bbox is {convention} instead of {COCO}: so read, {right:,} of '
-            f'{len(rows):,} boxes agree with the masks'
-        )
-        yield Problem(kind, table.path, detail, first)
-    if convention != COCO:
-        return
     apart = contradict(as_corners(table.boxes[rows], COCO), bounds)
+    if convention != COCO:
+        if convention == UNKNOWN:
+            hint = _say_edges(table.boxes[rows], table.sizes[rows])
+            detail = f'{apart.sum():,} of {len(rows):,} boxes contradict their masks'
+            detail += f'; {hint}' if hint else ' however they are read'
+        else:
+            right = agree(as_corners(table.boxes[rows], convention), bounds).sum()
+            detail = (
+                f'bbox is {convention} instead of {COCO}: so read, {right:,} of '
+                f'{len(rows):,} boxes agree with the masks'
+            )
+        kind, first = 'boxes of another convention', table.name(rows[0])
+        yield Problem(kind, table.path, f'{detail}; {FIXABLE}', first)
+        return
     for row in rows[apart & ~(table.small | table.outside)[rows]]:
         detail = f'bbox {table.annotations[row]["bbox"]} and mask are used as they are'
         name = table.name(row)
@@ -140,8 +136,8 @@ def _check_unmasked(table: CocoTable) -> Iterator[Problem]:
     boxes, areas, sizes = table.boxes[rows], table.areas[rows], table.sizes[rows]
     if find_convention_by_area(boxes, areas) == CORNERS:
         detail = f'bbox is {CORNERS} instead of {COCO}: so it has the area given'
-        name = table.name(rows[0])
-        yield Problem('boxes of another convention', table.path, detail, name)
+        kind, name = 'boxes of another convention', table.name(rows[0])
+        yield Problem(kind, table.path, f'{detail}; {FIXABLE}', name)
         return
     hint = _say_edges(boxes, sizes)
     if hint:

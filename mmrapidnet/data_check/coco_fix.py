@@ -65,9 +65,7 @@ def _only_source(cfg: Config, dataloaders: list[str]) -> Source:
         if source.scope == 'mmdet' and reads_coco(source.dataset):
             found.setdefault(os.path.realpath(source.dataset.ann_file), source)
     if not found:
-        raise UserError(
-            "--fix: none of these data sets reads annotations in COCO's JSON"
-        )
+        raise UserError("--fix: none of these data sets reads COCO's JSON")
     if len(found) > 1:
         files = ', '.join(str(source.dataset.ann_file) for source in found.values())
         raise UserError(

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmrapidnet.data_check.annotation_ids import by_text, is_usable_id
 from mmrapidnet.data_check.coco_table import CocoTable
-from mmrapidnet.data_check.problem import Problem
+from mmrapidnet.data_check.problem import FIXABLE, Problem
 
 
 def check_ids(table: CocoTable, thorough: bool) -> Iterator[Problem]:
@@ -137,7 +137,9 @@ def _dangling(table: CocoTable) -> Iterator[Problem]:
                 detail = f'{field} {value!r} is in no record, {fate}'
                 yield Problem(unknown, table.path, detail, name, stops=False)
             else:
-                detail = f'{field} is {value!r}, the id of the {kind} {twin!r}'
+                detail = (
+                    f'{field} is {value!r}, the id of the {kind} {twin!r}; {FIXABLE}'
+                )
                 yield Problem(f'{kind} id of another type', table.path, detail, name)
 
 

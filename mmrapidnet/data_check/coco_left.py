@@ -50,10 +50,12 @@ def _lost_images(table: CocoTable) -> str:
         return 'it has no record of an image'
     smallest, sizes = table.source.min_size, table.images.values()
     small = sum(min(i['height'], i['width']) < smallest for i in sizes)
-    return (
-        f'filter_cfg leaves out all {len(table.images):,}: {small:,} are smaller than '
-        f'min_size={smallest}, the others have no object of the classes'
-    )
+    told = f'filter_cfg leaves out all {len(table.images):,}'
+    if small:
+        told += f', {small:,} as smaller than min_size={smallest}'
+    if small < len(table.images):
+        told += f', {len(table.images) - small:,} without an object of the classes'
+    return told
 
 
 def _lost_objects(table: CocoTable, chosen: np.ndarray) -> str:

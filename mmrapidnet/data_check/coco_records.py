@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrapidnet.data_check.other_formats import name_format, name_text
-from mmrapidnet.data_check.problem import Problem
+from mmrapidnet.data_check.problem import FIXABLE, Problem
 from mmrapidnet.errors import UserError
 
 _FIELDS = {
@@ -74,7 +74,7 @@ def check_encoding(path: str | Path) -> list[Problem]:
     """
     with open(path, 'rb') as file:
         marked = file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
-    detail = 'pycocotools cannot read it: save it as UTF-8 without the mark'
+    detail = f'pycocotools cannot read it; {FIXABLE}'
     return [Problem('byte-order mark', str(path), detail)] if marked else []
 
 
@@ -157,7 +157,7 @@ def _annotation_fault(record: dict[str, Any], evaluated: bool) -> str | None:
         return None
     if not isinstance(crowd, int) or crowd not in (0, 1):
         why = ' (any text counts as true)' if isinstance(crowd, str) else ''
-        return f'iscrowd is {crowd!r} instead of 0 or 1{why}'
+        return f'iscrowd is {crowd!r} instead of 0 or 1{why}; {FIXABLE}'
     return None
 
 

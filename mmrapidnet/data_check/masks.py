@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mmrapidnet.data_check.problem import FIXABLE
+
 # pycocotools takes memory in proportion to coordinates; no image is as large.
 _FARTHEST = 1e6
 LEAST_NUMBERS = 6  # of three points
@@ -57,7 +59,7 @@ def find_fault(mask: Any, size: tuple[int, int], thorough: bool) -> Fault | None
         flat = isinstance(mask, list) and not any(isinstance(p, list) for p in mask)
         detail = 'no list of polygons, each a list of numbers'
         if flat:
-            detail = 'one flat list instead of a list of polygons, as VIA exports it'
+            detail = f'one flat list instead of polygons, as VIA exports it; {FIXABLE}'
         return Fault('damaged mask', f'segmentation is {detail}')
     for part in mask:
         if len(part) < LEAST_NUMBERS or len(part) % 2:

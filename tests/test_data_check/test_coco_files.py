@@ -130,8 +130,8 @@ def test_no_image_is_left(tmp_path):
     coco.image('a')
     coco.image('small', size=(8, 8))
     assert stop_at(coco, cfg).startswith(
-        f'{coco.path}: no image left: filter_cfg leaves out all 2: 1 are smaller than '
-        'min_size=32, the others have no object of the classes'
+        f'{coco.path}: no image left: filter_cfg leaves out all 2, 1 as smaller than '
+        'min_size=32, 1 without an object of the classes'
     )
     cfg.train_dataloader.dataset.filter_cfg = None
     assert 'nothing to learn from: it has no annotation' in stop_at(coco, cfg)
