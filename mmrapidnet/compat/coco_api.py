@@ -5,6 +5,7 @@ Reason:
     of ``classes``, and without those that the file lacks, in the data set and in the
     metrics alike.  A model then learns, or is judged by, the labels of other classes,
     without a word.  A category that is listed twice shifts all that follow.
+    The id of a category that is text is read as a list of letters.
     pycocotools writes the id of the annotation that a detection matches into an array
     where 0 means none: an annotation of id 0 is never found, one whose id is text ends
     in ValueError, and of those that share an id only the last is looked at.
@@ -49,6 +50,7 @@ def _patch(module: ModuleType) -> None:
         return
     module.COCO.get_cat_ids = get_cat_ids
     module.COCO.createIndex = create_index
+    module.COCO.loadCats = load_categories
     for evaluator in (module.COCOeval, module.COCOevalMP):
         evaluator.evaluate = _remembering_order(evaluator.evaluate)
     module.COCOeval.accumulate = _keeping_order(module.COCOeval.accumulate)
@@ -96,6 +98,21 @@ def create_index(self: Any) -> None:
 
     number_annotations(self.dataset.get('annotations', ()))
     COCO.createIndex(self)
+
+
+def load_categories(self: Any, ids: Any = ()) -> list[dict[str, Any]]:
+    """Give the records of categories; a text is one id, not a list of letters.
+
+    Args:
+        self: mmdet's ``COCO``.
+        ids: One id or several.
+
+    Returns:
+        The records.
+    """
+    from pycocotools.coco import COCO
+
+    return COCO.loadCats(self, [ids] if isinstance(ids, str) else ids)
 
 
 def _choose(coco: Any, name: str, ids: list | None) -> int | str:

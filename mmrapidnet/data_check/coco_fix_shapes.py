@@ -19,7 +19,12 @@ from mmrapidnet.data_check.box_conventions import (
 )
 from mmrapidnet.data_check.change import Change
 from mmrapidnet.data_check.coco_records import find_record_fault
-from mmrapidnet.data_check.masks import LEAST_NUMBERS, bounds_of, compress
+from mmrapidnet.data_check.masks import (
+    LEAST_NUMBERS,
+    bounds_of,
+    compress,
+    nest_polygons,
+)
 
 _DIGITS = 2  # of a box, behind the point
 
@@ -41,6 +46,7 @@ def fix_shapes(content: dict[str, list]) -> Iterator[Change]:
         What was changed.
     """
     yield from _fix_masks(content['annotations'])
+    yield from _drop_empty(content)
     objects = list(_objects(content))
     convention, fractions = _convention(objects)
     for thing in objects:
@@ -64,17 +70,30 @@ def _fix_masks(annotations: list) -> Iterator[Change]:
         mask = record.get('segmentation') if isinstance(record, dict) else None
         if not isinstance(mask, list) or not mask:
             continue
-        where = f'annotations[{number}]'
-        if _are_numbers(mask) and len(mask) >= LEAST_NUMBERS and len(mask) % 2 == 0:
-            record['segmentation'] = [mask]
-            detail = f'{len(mask)} numbers -> a list of one polygon'
-            yield Change('flat mask put into a list', where, detail)
+        where, nested = f'annotations[{number}]', nest_polygons(mask)
+        if nested:
+            record['segmentation'] = nested
+            detail = f'a list of {len(mask)} -> {len(nested)} polygons'
+            yield Change('mask as a list of polygons', where, detail)
         elif all(isinstance(part, list) for part in mask):
             kept = [part for part in mask if len(part) >= LEAST_NUMBERS]
             if kept and len(kept) < len(mask):
                 record['segmentation'] = kept
                 detail = f'{len(mask)} polygons -> {len(kept)}'
                 yield Change('polygon under 3 points taken away', where, detail)
+
+
+def _drop_empty(content: dict[str, list]) -> Iterator[Change]:
+    """Take away what has neither a mask nor any extent, as an unfinished click has."""
+    kept = []
+    for number, record in enumerate(content['annotations']):
+        box = record.get('bbox') if isinstance(record, dict) else None
+        if _is_box(box) and box[2:] == [0, 0] and not record.get('segmentation'):
+            kind, detail = 'empty annotation taken away', f'bbox {box}, no mask'
+            yield Change(kind, f'annotations[{number}]', detail)
+        else:
+            kept.append(record)
+    content['annotations'] = kept
 
 
 def _objects(content: dict[str, list]) -> Iterator[_Object]:

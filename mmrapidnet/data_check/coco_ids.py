@@ -137,9 +137,9 @@ def _dangling(table: CocoTable) -> Iterator[Problem]:
                 detail = f'{field} {value!r} is in no record, {fate}'
                 yield Problem(unknown, table.path, detail, name, stops=False)
             else:
-                detail = (
-                    f'{field} is {value!r}, the id of the {kind} {twin!r}; {FIXABLE}'
-                )
+                tool = ' (VIA exports it so)' if isinstance(value, str) else ''
+                detail = f'{field} is {value!r}, the id of the {kind} {twin!r}{tool}'
+                detail = f'{detail}; {FIXABLE}'
                 yield Problem(f'{kind} id of another type', table.path, detail, name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def find_record_fault(part: str, record: Any, evaluated: bool) -> str | None:
     """
     if not isinstance(record, dict):
         return f'{record!r} is no object'
-    wanted = {*_FIELDS[part], *(('iscrowd',) if _needs_crowd(part, evaluated) else ())}
+    wanted = _fields(part, evaluated)
     if not wanted <= record.keys():
         return f'it has no {", ".join(sorted(wanted - record.keys()))}'
     for name in _IDS:
@@ -133,8 +134,10 @@ def find_record_fault(part: str, record: Any, evaluated: bool) -> str | None:
     return _FAULTS[part](record, evaluated)
 
 
-def _needs_crowd(part: str, evaluated: bool) -> bool:
-    return evaluated and part == 'annotations'
+@cache
+def _fields(part: str, evaluated: bool) -> frozenset[str]:
+    needs_crowd = evaluated and part == 'annotations'
+    return frozenset((*_FIELDS[part], *(['iscrowd'] if needs_crowd else ())))
 
 
 def _image_fault(record: dict[str, Any], _: bool) -> str | None:

@@ -56,11 +56,14 @@ def find_fault(mask: Any, size: tuple[int, int], thorough: bool) -> Fault | None
     if isinstance(mask, dict):
         return _fault_of_runs(mask, size, thorough)
     if not isinstance(mask, list) or not all(isinstance(part, list) for part in mask):
-        flat = isinstance(mask, list) and not any(isinstance(p, list) for p in mask)
         detail = 'no list of polygons, each a list of numbers'
-        if flat:
+        if nest_polygons(mask):
             detail = f'one flat list instead of polygons, as VIA exports it; {FIXABLE}'
         return Fault('damaged mask', f'segmentation is {detail}')
+    in_pairs = mask[0] and (isinstance(mask[0][0], list) or len(mask[0]) == 2)
+    if in_pairs and nest_polygons(mask):
+        detail = f'segmentation has its points in pairs; {FIXABLE}'
+        return Fault('damaged mask', detail)
     for part in mask:
         if len(part) < LEAST_NUMBERS or len(part) % 2:
             # pycocotools judges by the first polygon and passes over later ones.
@@ -71,6 +74,48 @@ def find_fault(mask: Any, size: tuple[int, int], thorough: bool) -> Fault | None
                 evaluates=len(mask[0]) >= LEAST_NUMBERS,
             )
     return None
+
+
+def nest_polygons(mask: Any) -> list[list[float]] | None:
+    """Write polygons as COCO has them, if they are nested otherwise.
+
+    Args:
+        mask: The ``segmentation`` of an annotation.
+
+    Returns:
+        A list of polygons, each a flat list of numbers; None if the mask is that
+        already, or nothing of the kind.
+
+    Examples:
+        >>> nest_polygons([1, 1, 5, 1, 5, 5])
+        [[1, 1, 5, 1, 5, 5]]
+        >>> nest_polygons([[1, 1], [5, 1], [5, 5]])
+        [[1, 1, 5, 1, 5, 5]]
+        >>> nest_polygons([[[1, 1], [5, 1], [5, 5]]])
+        [[1, 1, 5, 1, 5, 5]]
+        >>> nest_polygons([[1, 1, 5, 1, 5, 5]])
+    """
+    if not isinstance(mask, list):
+        return None
+    if len(mask) >= LEAST_NUMBERS and len(mask) % 2 == 0 and _are_numbers(mask):
+        return [mask]
+    if _are_points(mask):
+        return [list(chain.from_iterable(mask))]
+    if mask and all(_are_points(part) for part in mask):
+        return [list(chain.from_iterable(part)) for part in mask]
+    return None
+
+
+def _are_points(values: Any) -> bool:
+    least = LEAST_NUMBERS // 2
+    points = isinstance(values, list) and len(values) >= least
+    return points and all(
+        isinstance(v, list) and len(v) == 2 and _are_numbers(v) for v in values
+    )
+
+
+def _are_numbers(values: list) -> bool:
+    return all(isinstance(value, (int, float)) for value in values)
 
 
 def bounds_of(mask: Any, size: tuple[int, int]) -> tuple[float, ...] | None:

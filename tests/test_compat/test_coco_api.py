@@ -55,15 +55,17 @@ def test_a_file_without_some_of_the_classes(tmp_path):
     )
 
 
-@pytest.mark.parametrize('parallel', [False, True])
-def test_figures_per_class(parallel, tmp_path):
+@pytest.mark.parametrize(('parallel', 'numbers'), [(0, 1), (1, 1), (0, 0)])
+def test_figures_per_class(parallel, numbers, tmp_path):
     """Under the names of their own classes, in whatever order the ids are."""
-    path = write(tmp_path / 'a.json', [(9, 'cat'), (5, 'dog'), (1, 'bird')])
+    ids = (9, 5, 1) if numbers else ('nine', 'five', 'a')
+    path = write(tmp_path / 'a.json', list(zip(ids, CLASSES)))
     birds = {
         image: [o for o in things if o[0] != 'dog'] for image, things in OBJECTS.items()
     }
-    options = {'classwise': True, 'use_mp_eval': parallel}
-    metrics = evaluate(path, ('bird', 'cat', 'dog'), birds, **options)
+    options = {'classwise': True, 'use_mp_eval': bool(parallel), 'metric': ['bbox']}
+    classes = ('bird', 'cat', 'fish', 'dog')
+    metrics = evaluate(path, classes, birds, **options)
     figures = {name: metrics[f'coco/{name}_precision'] for name in CLASSES}
     assert figures == {'cat': 1, 'dog': 0, 'bird': 1}
 

@@ -26,6 +26,7 @@ GOOD = {
 }
 IMAGE = {'id': 7, 'file_name': 'a.jpg', 'height': HEIGHT, 'width': WIDTH}
 CATEGORY = {'id': 3, 'name': 'cat'}
+POINTS = [SQUARE[i : i + 2] for i in range(0, len(SQUARE), 2)]
 BOX = [10.0, 10.0, 20.0, 20.0]
 
 
@@ -69,7 +70,9 @@ def fix(content, classes=('cat',)):
         ({'area': NAN}, {}, 'area from the mask'),
         ({'area': None, 'segmentation': []}, {}, 'area from the box'),
         ({'area': 123}, {'area': 123}, None),
-        ({'segmentation': SQUARE}, {}, 'flat mask put into a list'),
+        ({'segmentation': SQUARE}, {}, 'mask as a list of polygons'),
+        ({'segmentation': POINTS}, {}, 'mask as a list of polygons'),
+        ({'segmentation': [POINTS]}, {}, 'mask as a list of polygons'),
         ({'segmentation': [SQUARE, [1, 1]]}, {}, 'polygon under 3 points taken away'),
         ({'segmentation': [[1, 1]]}, {'segmentation': [[1, 1]]}, None),
         (
@@ -138,6 +141,13 @@ def test_one_box_apart_stays():
     content = content_of(GOOD, apart)
     assert fix(content) == []
     assert content == content_of(GOOD, apart)
+
+
+def test_annotations_of_nothing():
+    empty = {**GOOD, 'id': 2, 'bbox': [0, 0, 0, 0], 'area': 0, 'segmentation': []}
+    content = content_of(empty, GOOD)
+    assert fix(content) == ['empty annotation taken away']
+    assert content == content_of(GOOD)
 
 
 def test_records_that_repeat():

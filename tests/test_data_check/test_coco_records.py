@@ -54,6 +54,9 @@ DEFECTS = {
     'nan_area': Defect('box that is not finite', {'area': NAN}),
     'no_mask': Defect('object without a mask', {'segmentation': None}),
     'empty_mask': Defect('object without a mask', {'segmentation': []}),
+    'points_as_mask': Defect(
+        'damaged mask', {'segmentation': [[[10, 10], [30, 10], [30, 30], [10, 30]]]}
+    ),
     'flat_mask': Defect('damaged mask', {'segmentation': SQUARE}),
     'nan_mask': Defect(
         'mask with impossible coordinates', {'segmentation': [[1, 1, NAN, 5, 9, 9]]}

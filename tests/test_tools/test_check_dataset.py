@@ -93,7 +93,7 @@ def test_a_corrected_copy(config, tmp_path):
     for line in (
         "number instead of text (1):\n  annotations[0]: area '400' -> 400\n",
         'new annotation id (2):\n  annotation 0: 0 -> 1\n  annotation 0: 0 -> 2\n',
-        'flat mask put into a list (1):\n  annotations[0]: 8 numbers -> a list of one',
+        'mask as a list of polygons (1):\n  annotations[0]: a list of 8 -> 1 polygons',
         f'{out}: annotation 2 of a.jpg: polygon of fewer than 3 points: 2 numbers',
     ):
         assert line in done.stdout, line
