@@ -344,3 +344,15 @@ def test_text_ids_of_all_kinds(tmp_path):
     assert json.loads(path.read_text())['annotations'][0]['image_id'] == 'a1'
     objects = {'a1': [(name, (10, 10, 30, 30)) for name in CLASSES]}
     assert evaluate(str(path), CLASSES, objects)['coco/bbox_mAP'] == 1
+
+
+def test_a_crowd_that_is_null(tmp_path):
+    """No crowd to mmdet, nothing that pycocotools can read."""
+    for split in LOADERS:
+        coco = split_of(tmp_path, split=split)
+        for annotation in coco.content['annotations']:
+            annotation['iscrowd'] = None
+        coco.write()
+    assert found(tmp_path) == {}
+    line = stop_of(tmp_path, 'val')
+    assert 'damaged record: iscrowd is None instead of 0 or 1; `tools/check' in line
