@@ -140,7 +140,8 @@ class CocoSplit:
         """Add one of FILES, with a good annotation."""
         image = self.image(name, *FILES[name])
         width = min(FILES[name][1][1], 20)
-        self.annotation(image, bbox=[0, 1, width, 6])
+        mask = [[0, 1, width, 1, width, 7, 0, 7]]
+        self.annotation(image, bbox=[0, 1, width, 6], segmentation=mask)
 
     def write(self) -> Path:
         self.path.write_text(json.dumps(self.content))

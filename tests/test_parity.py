@@ -112,17 +112,18 @@ def test_what_is_left_out(tools, tmp_path, monkeypatch, capsys):
     assert 'left out: ncnn is missing' in capsys.readouterr().out
 
 
-def test_map_by_hand(tmp_path):
+@pytest.mark.parametrize('first', [1, 0])
+def test_map_by_hand(first, tmp_path):
     """One of two objects found: at every threshold half of the recall at precision 1.
 
     The second detection overlaps its object by 0.6: it counts up to 0.60, three of
-    the ten thresholds.
+    the ten thresholds.  An id of 0 is an id.
     """
     truth = dict(
         images=[dict(id=1, width=100, height=100)],
         categories=[dict(id=1, name='a')],
         annotations=[
-            dict(id=1, image_id=1, category_id=1, bbox=[0, 0, 10, 10], area=100),
+            dict(id=first, image_id=1, category_id=1, bbox=[0, 0, 10, 10], area=100),
             dict(id=2, image_id=1, category_id=1, bbox=[50, 50, 10, 10], area=100),
         ],
     )

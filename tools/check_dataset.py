@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from mmrapidnet import cli
-from mmrapidnet.data_check import find, report
+from mmrapidnet.data_check import coco_fix, find, report
 from mmrapidnet.engine import libraries
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -28,6 +28,12 @@ def parse_args() -> argparse.Namespace:
         help='threads that read images (default: a core each)',
     )
     parser.add_argument('--out', help='a file for all problems, a JSON object a line')
+    parser.add_argument(
+        '--fix',
+        metavar='OUT.json',
+        help="write a copy of the splits' COCO JSON, corrected as far as that needs no "
+        'guessing, and check the copy',
+    )
     return parser.parse_args()
 
 
@@ -36,6 +42,9 @@ def main() -> None:
     cfg = cli.load_config(args, CONFIGS)
     libraries.require_library(cfg)
     dataloaders = [f'{split}_dataloader' for split in args.splits]
+    if args.fix:
+        changes = coco_fix.fix_annotations(cfg, dataloaders, args.fix)
+        report.report_changes(changes, args.fix)
     report.report(find.find_problems(cfg, dataloaders, args.workers), args.out)
 
 

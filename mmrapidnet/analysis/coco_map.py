@@ -7,6 +7,8 @@ import io
 import json
 from pathlib import Path
 
+from mmrapidnet.data_check.annotation_ids import number_annotations
+
 
 def measure_map(annotations: str | Path, detections: str | Path, kind: str) -> float:
     """Evaluate detections in COCO's format as mmdet's ``CocoMetric`` does.
@@ -31,6 +33,8 @@ def measure_map(annotations: str | Path, detections: str | Path, kind: str) -> f
         found = [{k: v for k, v in one.items() if k != 'bbox'} for one in found]
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(annotations))
+        number_annotations(truth.dataset['annotations'])
+        truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes(found), kind)
         evaluation.evaluate()
         evaluation.accumulate()

@@ -9,6 +9,7 @@ from mmrapidnet.compat import (
     amp,
     bad_samples,
     checkpoint,
+    coco_api,
     config_packages,
     distributed,
     evaluated_images,
@@ -36,6 +37,7 @@ MENDS = (
     evaluated_images,
     no_workers,
     workers,
+    coco_api,
 )
 
 

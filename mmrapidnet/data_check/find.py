@@ -16,7 +16,7 @@ from rich.progress import track
 
 from mmrapidnet.data_check.class_counts import check_counts, check_two_classes
 from mmrapidnet.data_check.classes import class_samples
-from mmrapidnet.data_check.coco import coco_samples
+from mmrapidnet.data_check.coco import coco_samples, reads_coco
 from mmrapidnet.data_check.evaluators import check_evaluators
 from mmrapidnet.data_check.files import check_files, check_unnamed
 from mmrapidnet.data_check.images import check_image
@@ -51,10 +51,12 @@ def sources_of(cfg: Config, dataloaders: list[str]) -> Iterator[Source]:
     seen = []
     for name in dataloaders:
         for dataset in iter_datasets(cfg.get(name)):
-            use = dataset, name != 'train_dataloader'
+            predicted = _is_predicted_on(cfg, name)
+            evaluated = name != 'train_dataloader' and not predicted
+            use = dataset, evaluated, not predicted
             if use not in seen:
                 seen.append(use)
-                yield Source(dataset, cfg.default_scope, use[1], model=model)
+                yield Source(dataset, cfg.default_scope, *use[1:], model=model)
 
 
 def find_in_records(
@@ -209,10 +211,17 @@ def _from_all_parts(samples: list[Sample]) -> Iterator[Sample]:
         yield from samples[start::step]
 
 
+def _is_predicted_on(cfg: Config, dataloader: str) -> bool:
+    """Whether the evaluators of a dataloader only write what was predicted."""
+    found = cfg.get(dataloader.replace('_dataloader', '_evaluator')) or []
+    evaluators = found if isinstance(found, (list, tuple)) else [found]
+    return bool(evaluators) and all(e.get('format_only') for e in evaluators)
+
+
 def _samples_of(source: Source, thorough: bool) -> tuple[list[Problem], list[Sample]]:
     """Check the records of a data set, if it is of a kind known here."""
     dataset = source.dataset
-    if source.scope == 'mmdet' and str(dataset.ann_file).endswith('.json'):
+    if source.scope == 'mmdet' and reads_coco(dataset):
         return coco_samples(source, thorough)
     if hasattr(dataset, 'reduce_zero_label'):
         return label_map_samples(source)

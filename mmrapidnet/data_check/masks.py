@@ -9,9 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mmrapidnet.data_check.problem import FIXABLE
+
 # pycocotools takes memory in proportion to coordinates; no image is as large.
 _FARTHEST = 1e6
-_LEAST_NUMBERS = 6  # of three points
+LEAST_NUMBERS = 6  # of three points
+# Six bits each, from the digit 0 on.
+_RUN_LETTERS = frozenset(map(chr, range(48, 48 + 64)))
 
 
 class Fault(NamedTuple):
@@ -52,36 +56,137 @@ def find_fault(mask: Any, size: tuple[int, int], thorough: bool) -> Fault | None
     if isinstance(mask, dict):
         return _fault_of_runs(mask, size, thorough)
     if not isinstance(mask, list) or not all(isinstance(part, list) for part in mask):
-        return Fault('damaged mask', 'segmentation is no list of lists of numbers')
+        detail = 'no list of polygons, each a list of numbers'
+        if nest_polygons(mask):
+            detail = f'one flat list instead of polygons, as VIA exports it; {FIXABLE}'
+        return Fault('damaged mask', f'segmentation is {detail}')
+    in_pairs = mask[0] and (isinstance(mask[0][0], list) or len(mask[0]) == 2)
+    if in_pairs and nest_polygons(mask):
+        detail = f'segmentation has its points in pairs; {FIXABLE}'
+        return Fault('damaged mask', detail)
     for part in mask:
-        if len(part) < _LEAST_NUMBERS or len(part) % 2:
+        if len(part) < LEAST_NUMBERS or len(part) % 2:
             # pycocotools judges by the first polygon and passes over later ones.
             return Fault(
                 'polygon of fewer than 3 points',
                 f'{len(part)} numbers',
                 trains=True,
-                evaluates=len(mask[0]) >= _LEAST_NUMBERS,
+                evaluates=len(mask[0]) >= LEAST_NUMBERS,
             )
     return None
 
 
+def nest_polygons(mask: Any) -> list[list[float]] | None:
+    """Write polygons as COCO has them, if they are nested otherwise.
+
+    Args:
+        mask: The ``segmentation`` of an annotation.
+
+    Returns:
+        A list of polygons, each a flat list of numbers; None if the mask is that
+        already, or nothing of the kind.
+
+    Examples:
+        >>> nest_polygons([1, 1, 5, 1, 5, 5])
+        [[1, 1, 5, 1, 5, 5]]
+        >>> nest_polygons([[1, 1], [5, 1], [5, 5]])
+        [[1, 1, 5, 1, 5, 5]]
+        >>> nest_polygons([[[1, 1], [5, 1], [5, 5]]])
+        [[1, 1, 5, 1, 5, 5]]
+        >>> nest_polygons([[1, 1, 5, 1, 5, 5]])
+    """
+    if not isinstance(mask, list):
+        return None
+    if len(mask) >= LEAST_NUMBERS and len(mask) % 2 == 0 and _are_numbers(mask):
+        return [mask]
+    if _are_points(mask):
+        return [list(chain.from_iterable(mask))]
+    if mask and all(_are_points(part) for part in mask):
+        return [list(chain.from_iterable(part)) for part in mask]
+    return None
+
+
+def _are_points(values: Any) -> bool:
+    least = LEAST_NUMBERS // 2
+    points = isinstance(values, list) and len(values) >= least
+    return points and all(
+        isinstance(v, list) and len(v) == 2 and _are_numbers(v) for v in values
+    )
+
+
+def _are_numbers(values: list) -> bool:
+    return all(isinstance(value, (int, float)) for value in values)
+
+
+def bounds_of(mask: Any, size: tuple[int, int]) -> tuple[float, ...] | None:
+    """Find the extent of a mask.
+
+    Args:
+        mask: The ``segmentation`` of an annotation.
+        size: Height and width of the image, in pixels.
+
+    Returns:
+        Left, top, right and bottom in pixels; None if the mask cannot be read.
+
+    Examples:
+        >>> bounds_of([[1, 2, 5, 2, 5, 6], [8, 3, 9, 3, 9, 4]], size=(8, 16))
+        (1.0, 2.0, 9.0, 6.0)
+        >>> bounds_of({'counts': [8, 4, 20], 'size': [4, 8]}, size=(4, 8))
+        (2.0, 0.0, 3.0, 4.0)
+    """
+    if find_fault(mask, size, thorough=True):
+        return None
+    if isinstance(mask, dict):
+        left, top, width, height = coco_mask.toBbox(compress(mask))
+        corners = left, top, left + width, top + height
+    elif are_sane([mask]):
+        points = np.concatenate([np.reshape(part, (-1, 2)) for part in mask])
+        corners = *points.min(0), *points.max(0)
+    else:
+        return None
+    return tuple(float(number) for number in corners)
+
+
+def compress(mask: dict[str, Any]) -> dict[str, Any]:
+    """Write run lengths as pycocotools computes with them.
+
+    Args:
+        mask: Run lengths without a fault, as a list or compressed.
+
+    Returns:
+        Compressed ones.
+    """
+    if isinstance(mask['counts'], list):
+        return coco_mask.frPyObjects(mask, *mask['size'])
+    return mask
+
+
 def _fault_of_runs(mask: dict, size: tuple[int, int], thorough: bool) -> Fault | None:
     counts, declared = mask.get('counts'), mask.get('size')
-    if declared is None or not isinstance(counts, (list, str)):
+    if not isinstance(declared, list) or not isinstance(counts, (list, str)):
         detail = 'counts or size are missing or of a wrong type'
-        return Fault('damaged RLE', detail, trains=True)
-    if list(declared) != list(size):
+        # mmdet takes it for a mask to ignore, but for a size that is no list.
+        return Fault('damaged RLE', detail, trains=declared is None)
+    if declared != list(size):
         detail = f'{declared} instead of {list(size)} (height, width)'
         return Fault('RLE of another size than its image', detail)
-    if isinstance(counts, list):
-        if sum(counts) != size[0] * size[1]:
-            detail = f'its runs cover {sum(counts)} of {size[0] * size[1]} pixels'
-            return Fault('damaged RLE', detail)
-    elif thorough:
+    detail = _fault_of_counts(counts, size)
+    if detail is None and thorough and isinstance(counts, str):
         try:
             coco_mask.decode(mask)
         except ValueError as error:
-            return Fault('damaged RLE', str(error))
+            detail = str(error)
+    return Fault('damaged RLE', detail) if detail else None
+
+
+def _fault_of_counts(counts: list | str, size: tuple[int, int]) -> str | None:
+    if isinstance(counts, str):
+        strange = [c for c in counts if c not in _RUN_LETTERS]
+        return f'its counts have the letter {strange[0]!r}' if strange else None
+    if not all(isinstance(count, int) and count >= 0 for count in counts):
+        return 'its counts are not all whole numbers from 0'
+    if sum(counts) != size[0] * size[1]:
+        return f'its runs cover {sum(counts)} of {size[0] * size[1]} pixels'
     return None
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# For the detail of what a corrected copy of annotations would not have.
+FIXABLE = '`tools/check_dataset.py --fix OUT.json` corrects it'
+
 
 @dataclass(frozen=True)
 class Problem:

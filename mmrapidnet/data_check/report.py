@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from mmrapidnet.data_check.change import Change
 from mmrapidnet.data_check.problem import Problem
 from mmrapidnet.errors import UserError
 
@@ -42,10 +43,7 @@ def report(problems: list[Problem], out: str | None = None) -> None:
     else:
         console.print('nothing is wrong with the data sets')
     for (kind, _), alike in ranked:
-        rest = len(alike) - EXAMPLES
-        shown = [str(problem) for problem in alike[:EXAMPLES]]
-        shown += [f'... and {rest:,} more'] if rest > 0 else []
-        for line in (f'{kind}:', *(f'  {text}' for text in shown)):
+        for line in (f'{kind}:', *_examples(alike)):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
     if out:
         _write(problems, Path(out))
@@ -56,6 +54,30 @@ def report(problems: list[Problem], out: str | None = None) -> None:
             f'{stopping:,} of these problems stop training or testing: mend the files '
             'or leave their records out'
         )
+
+
+def report_changes(changes: list[Change], out: str) -> None:
+    """Print how many corrections of each kind there are and the first few of each.
+
+    Args:
+        changes: What was changed.
+        out: The file that has them.
+    """
+    kinds = defaultdict(list)
+    for change in changes:
+        kinds[change.kind].append(change)
+    console = Console()
+    lines = [f'{len(changes):,} corrections written to {out}']
+    for kind, alike in kinds.items():
+        lines += [f'{kind} ({len(alike):,}):', *_examples(alike)]
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def _examples(alike: list) -> list[str]:
+    rest = len(alike) - EXAMPLES
+    shown = [f'  {one}' for one in alike[:EXAMPLES]]
+    return [*shown, f'  ... and {rest:,} more'] if rest > 0 else shown
 
 
 def _write(problems: list[Problem], path: Path) -> None:

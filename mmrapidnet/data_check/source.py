@@ -24,6 +24,8 @@ class Source:
         config: The config of the data set.
         scope: The library it is of: 'mmdet', 'mmseg' or 'mmpretrain'.
         evaluated: Whether metrics are computed on it.
+        annotated: Whether its annotations are read, which they are not where
+            predictions are only written.  Defaults to True.
         model: The config of what learns from it or is evaluated on it: the keys
             'model' and, if it is beside it, 'data_preprocessor'.  Defaults to None.
     """
@@ -31,6 +33,7 @@ class Source:
     config: dict[str, Any]
     scope: str
     evaluated: bool
+    annotated: bool = True
     model: dict[str, Any] | None = None
 
     @cached_property

@@ -10,6 +10,7 @@ from bad_data import HEIGHT, SQUARE, WIDTH, CocoSplit, load
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mmrapidnet.data import CLASSES
 from mmrapidnet.data_check.find import find_problems, sources_of
 from mmrapidnet.engine.dataset_check import check_datasets
 from mmrapidnet.errors import UserError
@@ -53,6 +54,9 @@ DEFECTS = {
     'nan_area': Defect('box that is not finite', {'area': NAN}),
     'no_mask': Defect('object without a mask', {'segmentation': None}),
     'empty_mask': Defect('object without a mask', {'segmentation': []}),
+    'points_as_mask': Defect(
+        'damaged mask', {'segmentation': [[[10, 10], [30, 10], [30, 30], [10, 30]]]}
+    ),
     'flat_mask': Defect('damaged mask', {'segmentation': SQUARE}),
     'nan_mask': Defect(
         'mask with impossible coordinates', {'segmentation': [[1, 1, NAN, 5, 9, 9]]}
@@ -67,6 +71,17 @@ DEFECTS = {
     'wrong_box': Defect('damaged record', {'bbox': [1, 2, 3]}),
     'text_box': Defect('damaged record', {'bbox': [1, 2, 3, '4']}),
     'no_box': Defect('damaged record', {'bbox': None}),
+    'text_id': Defect('annotation id that is no positive number', {'id': 'x'}, 2),
+    'text_crowd': Defect('damaged record', {'iscrowd': '0'}),
+    'category_in_a_list': Defect('damaged record', {'category_id': [1]}),
+    'category_as_text': Defect('category id of another type', {'category_id': '1'}),
+    'number_as_rle_size': Defect(
+        'damaged RLE', {'segmentation': {'counts': [6144], 'size': 5}}
+    ),
+    'letters_as_rle': Defect('damaged RLE', {'segmentation': runs('a', 6144)}),
+    'no_letters_of_rle': Defect(
+        'damaged RLE', {'segmentation': {'counts': 'xyz', 'size': [HEIGHT, WIDTH]}}
+    ),
 }
 HANDLED = [name for name, defect in DEFECTS.items() if defect.learnt is not None]
 STOPPING = sorted(set(DEFECTS) - set(HANDLED))
@@ -95,10 +110,33 @@ REPETITIONS = {
     'category': Repetition(
         'repeated category id', 'category 1: ', repeat('categories', name='other')
     ),
-    'category_name': Repetition(
-        'repeated category name', "name 'disc'", repeat('categories', id=50)
-    ),
 }
+
+
+def test_names_that_repeat(root):
+    """Only objects of both categories leave open what is meant."""
+    split = CocoSplit(root, 'train')
+    split.annotation(split.image('a'))
+    split.content['categories'].append({'id': 50, 'name': CLASSES[0]})
+    split.write()
+    check_datasets(load('detector', root), ['train_dataloader'])
+    split.annotation(split.content['images'][0], category_id=50)
+    split.write()
+    with pytest.raises(
+        UserError, match="categories 1, 50 have the name 'disc', and all"
+    ):
+        check_datasets(load('detector', root), ['train_dataloader'])
+
+
+def test_ids_of_annotations_that_repeat(root):
+    """Of different objects they are told apart by new ids."""
+    split = CocoSplit(root, 'train')
+    split.annotation(split.image('a'))
+    split.annotation(split.content['images'][0], id=101, bbox=[11, 10, 20, 20])
+    split.write()
+    cfg = load('detector', root)
+    check_datasets(cfg, ['train_dataloader'])
+    assert len(dataset_of(cfg)[0][0]['data_samples'].gt_instances) == 2
 
 
 @pytest.fixture
@@ -139,7 +177,8 @@ def test_all_are_found_in_one_pass(root):
     expected = set()
     for number, (name, defect) in enumerate(DEFECTS.items()):
         annotation = 102 + 2 * number
-        record = f'annotation {annotation} of {name}.jpg'
+        number = defect.changes.get('id', annotation)
+        record = f'annotation {number} of {name}.jpg'
         if name == 'stray':
             record = f'annotation {annotation}'
         if defect.kind == 'damaged record':
@@ -219,7 +258,7 @@ def test_what_pycocotools_makes_of_it(root):
         'outside.jpg': 0.5,
     }
     found = find_problems(load('detector', root), ['val_dataloader'])
-    met = {p.kind: p.detail.endswith('which no prediction can match') for p in found}
+    met = {p.kind: p.detail.endswith('no predicted box can match') for p in found}
     assert met['box without an extent']
     assert met['box outside of its image']
     assert not any(p.stops for p in found)
@@ -256,8 +295,9 @@ def test_a_file_of_two_images_goes_on(root):
     for _ in range(2):
         split.annotation(split.image('a'))
     split.write()
-    (problem,) = find_problems(load('detector', root), ['train_dataloader'])
-    assert (problem.kind, problem.stops) == ('repeated file name', False)
+    found = find_problems(load('detector', root), ['train_dataloader'])
+    kinds = [(problem.kind, problem.stops) for problem in found]
+    assert kinds == [('repeated file name', False), ('class without any object', False)]
     assert dataset_of(load('detector', root))[1] == ['a', 'a']
 
 

@@ -67,6 +67,8 @@ def test_all_are_found_in_one_pass(tmp_path):
     expected = {(name, *FILE_KINDS[name]) for name in FILES}
     # A thin image is also a wide one.
     expected.add(('thin', *FILE_KINDS['wide']))
+    # All objects are of the first class.
+    expected.add(('instances_train2017.json', 'class without any object', False))
     assert found == expected
 
 

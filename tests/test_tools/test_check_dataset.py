@@ -5,7 +5,7 @@ import re
 
 import pytest
 import tiny_models
-from bad_data import FILE_KINDS, CocoSplit
+from bad_data import FILE_KINDS, SQUARE, CocoSplit
 from conftest import assert_one_line_error, run_tool
 from tool_server import fork_tool
 
@@ -60,6 +60,7 @@ def test_a_summary_and_all_in_a_file(config, tmp_path):
     found = [json.loads(line) for line in out.read_text().splitlines()]
     # A thin image is also a wide one.
     expected = [kind for kind, _ in FILE_KINDS.values()] + [FILE_KINDS['wide'][0]]
+    expected += ['class without any object']
     assert sorted(p['kind'] for p in found) == sorted([*expected, *CHANGES])
     assert all(p['file'].startswith(str(tmp_path)) and p['detail'] for p in found)
     stopping = sum(problem['stops'] for problem in found)
@@ -71,6 +72,46 @@ def test_a_summary_and_all_in_a_file(config, tmp_path):
     missing = tmp_path / 'val2017' / 'missing.jpg'
     record = f'{tmp_path}/annotations/instances_val2017.json: image 4'
     assert f'  {missing}: {record}: missing image: there is no' in done.stdout
+
+
+def test_a_corrected_copy(config, tmp_path):
+    split = CocoSplit(tmp_path, 'val')
+    image = split.image('a')
+    split.annotation(image, id=0, segmentation=list(SQUARE), area='400')
+    split.annotation(image, id=0, bbox=[0, 0, 2, 2], segmentation=[[1, 1]])
+    path = split.write()
+    original, out = path.read_bytes(), tmp_path / 'new' / 'val.json'
+
+    def fix(*arguments):
+        options = ('--data-root', tmp_path, '--fix', *arguments)
+        return fork_tool('check_dataset.py', config, *options)
+
+    done = fix(out, '--splits', 'val')
+    # What cannot be corrected stays, and is said of the copy.
+    assert_one_line_error(done, '1 of these problems stop training or testing')
+    assert f'4 corrections written to {out}' in done.stdout
+    for line in (
+        "number instead of text (1):\n  annotations[0]: area '400' -> 400\n",
+        'new annotation id (2):\n  annotation 0: 0 -> 1\n  annotation 0: 0 -> 2\n',
+        'mask as a list of polygons (1):\n  annotations[0]: a list of 8 -> 1 polygons',
+        f'{out}: annotation 2 of a.jpg: polygon of fewer than 3 points: 2 numbers',
+    ):
+        assert line in done.stdout, line
+    copy = json.loads(out.read_text())
+    first, second = copy['annotations']
+    assert first == {**split.content['annotations'][0], 'id': 1, 'area': 400,
+                     'segmentation': [SQUARE]}  # fmt: skip
+    assert second == {**split.content['annotations'][1], 'id': 2}
+    assert copy['images'] == split.content['images']
+    assert copy['categories'] == split.content['categories']
+
+    done = fix(path, '--splits', 'val')
+    assert_one_line_error(done, f'--fix {path} is the annotation file itself')
+    assert path.read_bytes() == original
+    CocoSplit(tmp_path, 'train').write()
+    done = fix(tmp_path / 'both.json')
+    assert_one_line_error(done, 'these data sets read 2 annotation files', '--splits')
+    assert not (tmp_path / 'both.json').exists()
 
 
 def test_a_good_data_set(shapes_root):
