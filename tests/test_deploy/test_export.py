@@ -7,6 +7,7 @@ themselves are the matter of `test_formats.py`, the command line of
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from tiny_models import GraphSession, load, write_checkpoint, write_imagenet
@@ -280,6 +281,14 @@ def test_requests_that_make_no_sense(kind, arguments, message, run, tmp_path):
     assert message in str(error.value)
     assert '\n' not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_older_torch_is_told_before_anything_is_read(monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '2.5.1')
+    with pytest.raises(
+        UserError, match='needs torch >= 2.6, and this is 2.5.1: export'
+    ):
+        export(Config(), 'nowhere.pth', 'onnx', 'model.onnx')
 
 
 def test_what_a_format_cannot_hold(run, fake):
