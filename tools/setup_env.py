@@ -32,6 +32,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / 'requirements'
 EXTRAS = ('det', 'seg', 'cls', 'onnx', 'openvino', 'coreml', 'ncnn', 'tests')
+# In Python 3.13 mmcv's setup.py no longer finds its version, which it takes from
+# locals() after exec().
 SUPPORTED = ((3, 10), (3, 12))
 TAIL_LINES = 12
 

@@ -19,8 +19,9 @@ What it does:
 import contextlib
 import functools
 import sys
-from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder
+from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
@@ -40,14 +41,15 @@ def apply() -> None:
 
 
 def _load_extension(folder: str) -> None:
-    """Load ``torchvision._C`` as torchvision does, without importing torchvision."""
-    loader = (ExtensionFileLoader, EXTENSION_SUFFIXES)
-    extension = FileFinder(folder, loader).find_spec('_C')
-    if extension is None:
-        return
-    # OSError: built for another torch, the case mended here.
-    with contextlib.suppress(OSError):
-        torch.ops.load_library(extension.origin)
+    """Load what declares the operators as torchvision does, without importing it.
+
+    It is called ``_C``, since 0.29.2 ``_C_stable``.
+    """
+    for file in Path(folder).glob('_C*'):
+        if file.name.endswith(tuple(EXTENSION_SUFFIXES)):
+            # OSError: built for another torch, the case mended here.
+            with contextlib.suppress(OSError):
+                torch.ops.load_library(str(file))
 
 
 @functools.lru_cache(maxsize=1)

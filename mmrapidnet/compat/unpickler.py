@@ -3,13 +3,15 @@
 Reason:
     Before 2.6 ``torch.load(weights_only=True)`` knows no stand-ins for names,
     and before 2.4 it allows no further names at all, so that mmengine's own
-    checkpoints could only be loaded by running whatever a file asks for.
+    checkpoints could only be loaded by running whatever a file asks for.  torch 2.1
+    also makes a storage as long as the file claims over a record of any length, so
+    that its end lies in foreign memory.
 
 What it does:
     Acts as the ``pickle_module`` of ``torch.load``: names are looked up in
     torch's table for weights and in :mod:`mmrapidnet.compat.pickled`, never
-    imported; only what these tables hold may be called, and only objects of
-    their types take a state.
+    imported; only what these tables hold may be called, only objects of their
+    types take a state, and no storage is longer than its record.
 """
 
 import io
@@ -23,7 +25,7 @@ from typing import Any, BinaryIO, ClassVar
 import torch
 from torch._weights_only_unpickler import _get_allowed_globals
 
-from mmrapidnet.compat import pickled
+from mmrapidnet.compat import pickled, zip_records
 
 
 def load(file: BinaryIO, map_location: Any) -> Any:
@@ -42,28 +44,31 @@ def load(file: BinaryIO, map_location: Any) -> Any:
     # From memory torch.load does not try the tar format of torch < 0.2, which
     # extracts files before anything is looked at.
     buffer = io.BytesIO(file.read())
-    _refuse_torchscript(buffer)
+    lengths = None
+    if torch.serialization._is_zipfile(buffer):
+        _refuse_torchscript(buffer)
+        lengths = zip_records.record_bytes(buffer)
+        buffer.seek(0)
     return torch.load(
         buffer,
         map_location=map_location,
-        pickle_module=_pickle_module(),
+        pickle_module=_pickle_module(lengths),
         weights_only=False,
     )
 
 
 def _refuse_torchscript(buffer: io.BytesIO) -> None:
     """torch.load would hand such an archive, which is a program, to torch.jit."""
-    if torch.serialization._is_zipfile(buffer):
-        with torch.serialization._open_zipfile_reader(buffer) as archive:
-            if torch.serialization._is_torchscript_zip(archive):
-                raise pickle.UnpicklingError('GLOBAL TorchScript is a program')
-    buffer.seek(0)
+    with torch.serialization._open_zipfile_reader(buffer) as archive:
+        if torch.serialization._is_torchscript_zip(archive):
+            raise pickle.UnpicklingError('GLOBAL TorchScript is a program')
 
 
-def _pickle_module() -> types.SimpleNamespace:
+def _pickle_module(lengths: dict[str, int] | None) -> types.SimpleNamespace:
     return types.SimpleNamespace(
         __name__='restricted_pickle',
-        Unpickler=Unpickler,
+        # torch derives a class of its own from it.
+        Unpickler=type('Unpickler', (Unpickler,), {'lengths': lengths}),
         load=lambda file, **kwargs: Unpickler(file, **kwargs).load(),
         UnpicklingError=pickle.UnpicklingError,
     )
@@ -87,8 +92,14 @@ def _table() -> dict[str, Any]:
 
 
 class Unpickler(pickle._Unpickler):
-    """Python's own unpickler, with every name and call checked."""
+    """Python's own unpickler, with every name and call checked.
 
+    Attributes:
+        lengths: Bytes of each record of the archive it reads, by its name; None for
+            the format of old, which has no records.
+    """
+
+    lengths: ClassVar[dict[str, int] | None] = None
     dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, file: BinaryIO, **kwargs: Any) -> None:
@@ -124,7 +135,15 @@ class Unpickler(pickle._Unpickler):
         identity = self.stack[-1]
         if not (isinstance(identity, tuple) and identity[0] == 'storage'):
             raise pickle.UnpicklingError('a reference to other than a storage')
+        if self.lengths is not None:
+            self._check_length(*identity[1:])
         pickle._Unpickler.load_binpersid(self)
+
+    def _check_length(self, kind: Any, key: str, _: Any, count: int) -> None:
+        untyped = kind is torch.UntypedStorage
+        size = 1 if untyped else torch._utils._element_size(kind.dtype)
+        if not 0 <= count * size <= self.lengths[key]:
+            raise pickle.UnpicklingError('a storage is longer than its record')
 
     def _append(self) -> None:
         self._check_is(self.stack[-2], list)

@@ -50,3 +50,19 @@ def check(file: BinaryIO, file_bytes: int) -> None:
         raise pickle.UnpicklingError('it has two records of one name')
     if sum(record.file_size for record in records) > file_bytes:
         raise pickle.UnpicklingError('its records are longer than the file')
+
+
+def record_bytes(file: BinaryIO) -> dict[str, int]:
+    """The length of every record by the last part of its name, in lower case.
+
+    PyTorch looks names up without regard to case. Of several the shortest counts.
+
+    Args:
+        file: The open archive; its position is lost.
+    """
+    lengths: dict[str, int] = {}
+    with zipfile.ZipFile(file) as archive:
+        for record in archive.infolist():
+            name = record.filename.rpartition('/')[2].lower()
+            lengths[name] = min(record.file_size, lengths.get(name, record.file_size))
+    return lengths

@@ -16,7 +16,7 @@ from mmrapidnet.checkpoints.pretrained import read_checkpoint
 from mmrapidnet.deploy.calibration import CalibrationImages
 from mmrapidnet.deploy.formats import check_held, load_format
 from mmrapidnet.deploy.fuse import fuse
-from mmrapidnet.deploy.graphs import Graph, build_graph
+from mmrapidnet.deploy.graphs import Graph, build_graph, require_torch
 from mmrapidnet.deploy.images import build_reader, first_test_image
 from mmrapidnet.deploy.loading import load_model
 from mmrapidnet.deploy.metadata import describe
@@ -83,8 +83,9 @@ def export(
     Raises:
         UserError: If the format cannot hold the model, the checkpoint does not fit,
             there is no image to compare on, or the file differs from PyTorch beyond
-            the tolerances of `mmrapidnet.deploy.verify`.
+            the tolerances of `mmrapidnet.deploy.verify`, or if PyTorch is too old.
     """
+    require_torch()
     out = Path(out)
     writer = load_format(format)
     _check_request(writer, out, precision, size, calibration_images)

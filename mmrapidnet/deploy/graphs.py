@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor
+from mmengine.utils import digit_version
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -21,6 +22,8 @@ PARTS = ('whole', 'backbone', 'dense')
 DETECTIONS = ('boxes', 'scores', 'labels', 'masks')
 # Edge of an image, a multiple of every stride, that shows what a model does.
 _PROBED = 128
+# The first whose ONNX exporter takes translations of operators.
+TORCH = '2.6'
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,19 @@ class Preprocessing(nn.Module):
         return image
 
 
+def require_torch() -> None:
+    """Stop where PyTorch is too old to export; to run what was exported, any will do.
+
+    Raises:
+        UserError: If PyTorch is older than `TORCH`.
+    """
+    if digit_version(torch.__version__) < digit_version(TORCH):
+        raise UserError(
+            f'exporting needs torch >= {TORCH}, and this is {torch.__version__}: '
+            'export with a newer one, which loads the same checkpoint'
+        )
+
+
 def build_graph(model: nn.Module, part: str = 'whole') -> Graph:
     """Make a graph of a model.
 
@@ -132,8 +148,9 @@ def build_graph(model: nn.Module, part: str = 'whole') -> Graph:
 
     Raises:
         UserError: If the model is in training mode, is of another kind, or has no
-            such part.
+            such part, or if PyTorch is older than `TORCH`.
     """
+    require_torch()
     name = type(model).__name__
     if part not in PARTS:
         raise UserError(f'unknown part {part!r}: choose one of {", ".join(PARTS)}')

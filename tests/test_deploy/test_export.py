@@ -8,6 +8,7 @@ themselves are the matter of `test_formats.py`, the command line of
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from tiny_models import GraphSession, load, write_checkpoint, write_imagenet
@@ -291,6 +292,14 @@ def test_a_truncated_image(run, tmp_path):
     with pytest.raises(UserError, match='cut.png is not an image .*: it is truncated'):
         run('segmenter', image=str(image))
     assert list(tmp_path.iterdir()) == [image]
+
+
+def test_an_older_torch_is_told_before_anything_is_read(monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '2.5.1')
+    with pytest.raises(
+        UserError, match='needs torch >= 2.6, and this is 2.5.1: export'
+    ):
+        export(Config(), 'nowhere.pth', 'onnx', 'model.onnx')
 
 
 def test_what_a_format_cannot_hold(run, fake):

@@ -260,6 +260,19 @@ def test_trace_holds_padding_as_numbers(models, pixels, recwarn):
     assert 'aten::remainder' not in str(record.inlined_graph)
 
 
+@pytest.mark.parametrize(
+    ('version', 'enough'),
+    [('2.1.2+cu121', False), ('2.5.1', False), ('2.6.0', True), ('2.13.0+cpu', True)],
+)
+def test_an_older_torch_is_told(models, monkeypatch, version, enough):
+    monkeypatch.setattr(torch, '__version__', version)
+    if enough:
+        assert build_graph(models['classifier']).kind == 'classifier'
+    else:
+        with pytest.raises(UserError, match=f'needs torch >= 2.6, .* is {version[:5]}'):
+            build_graph(models['classifier'])
+
+
 def test_errors(models):
     classifier = models['classifier']
     with pytest.raises(UserError, match="unknown part 'head': choose .*backbone"):

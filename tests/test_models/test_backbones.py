@@ -277,11 +277,21 @@ def test_half_precision(family, tolerance):
     single = model(x)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         auto = model(x)
-    half = model.half()(x.half())
-    for a, b, c in zip(single, half, auto, strict=True):
-        assert b.dtype == torch.float16
-        assert (a - b.float()).abs().max() < tolerance * a.abs().max()
-        assert (a - c.float()).abs().max() < 5 * tolerance * a.abs().max()
+    for a, b in zip(single, auto, strict=True):
+        assert (a - b.float()).abs().max() < 5 * tolerance * a.abs().max()
+    if _torch_convolves_halves():
+        for a, b in zip(single, model.half()(x.half()), strict=True):
+            assert b.dtype == torch.float16
+            assert (a - b.float()).abs().max() < tolerance * a.abs().max()
+
+
+def _torch_convolves_halves():
+    """torch 2.1 does not on a CPU."""
+    try:
+        nn.Conv2d(1, 1, 1).half()(torch.zeros(1, 1, 1, 1).half())
+    except RuntimeError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(
@@ -349,11 +359,13 @@ def test_registered_once_at_the_root(kind, library):
 def test_import_needs_no_task_library():
     """Neither to import nor to build; and it mends nothing by itself."""
     code = (
-        'import sys, torch, mmrapidnet, mmengine.runner.checkpoint as c\n'
+        'import sys, torch, mmengine.runner.checkpoint as c\n'
+        'theirs = set(sys.modules)\n'  # torch 2.1 itself imports safetensors
+        'import mmrapidnet\n'
         'from mmrapidnet.models import MobileViG, RapidNet, RepViT\n'
         'RapidNet(arch="ti"), MobileViG(arch="ti"), RepViT(arch="m0_6")\n'
         'heavy = {"mmdet", "mmseg", "mmpretrain", "timm", "torchvision", '
-        '"safetensors"}\n'
+        '"safetensors"} - theirs\n'
         'assert not heavy & set(sys.modules), heavy & set(sys.modules)\n'
         'assert c.torch is torch\n'
         'assert "mmrapidnet.compat" not in sys.modules\n'
