@@ -116,7 +116,8 @@ def export(
             fixed_size=size is not None,
         )
         if writer.RUNNABLE:
-            differences = compare(graph, ExportedModel(path), pixels, precision)
+            file = ExportedModel(path, isolated=True)
+            differences = compare(graph, file, pixels, precision)
         else:
             writer.read_metadata(path)  # at least it can be read
             differences = None

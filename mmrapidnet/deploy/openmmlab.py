@@ -80,7 +80,7 @@ class ExportedFile(BaseModel):
 
     def __init__(self, path: str, model: dict[str, Any]) -> None:
         super().__init__()
-        self.file = ExportedModel(path)
+        self.file = ExportedModel(path, isolated=True)
         metadata = self.file.metadata
         check_config(metadata, Config(dict(model=model)), path)
         if metadata['kind'] != self.kind:

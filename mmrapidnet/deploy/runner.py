@@ -34,6 +34,8 @@ class ExportedModel:
         threads: Number of threads. Defaults to None: as the runtime likes.
         size: Height and width that all images will have, if the runtime is to make
             use of it. Defaults to None: any that the file takes.
+        isolated: Whether it runs in a process of its own: a file that was not run on
+            this machine before may end the process. Defaults to False.
 
     Raises:
         UserError: If there is no such file, it is not what its suffix says, was not
@@ -58,9 +60,12 @@ class ExportedModel:
         path: str | Path,
         threads: int | None = None,
         size: tuple[int, int] | None = None,
+        isolated: bool = False,
     ) -> None:
         self.path = Path(path)
-        self._session = open_session(self.path, threads=threads, size=size)
+        self._session = open_session(
+            self.path, threads=threads, size=size, isolated=isolated
+        )
         self.metadata: dict[str, Any] = self._session.metadata
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:

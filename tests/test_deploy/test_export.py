@@ -46,7 +46,8 @@ class FakeFormat:
         assert path.read_text() == 'exported'
         return self.written['metadata']
 
-    def open(self, path, **options):
+    def open(self, path, isolated, **options):
+        assert isolated  # nobody has run it yet
         written = self.written
         return GraphSession(written['graph'], written['metadata'], self.distort)
 

@@ -27,6 +27,8 @@ from mmrapidnet.engine import infer
 from mmrapidnet.errors import UserError
 
 KINDS = ('segmenter', 'detector', 'classifier')
+# Of what a network gives, relative to the largest: kernels add in different orders.
+ROUNDING = 5e-6
 
 
 @pytest.fixture(scope='module')
@@ -57,10 +59,14 @@ def models(roots, tmp_path_factory):
 
 @pytest.fixture
 def use_session(monkeypatch):
-    """Let files be opened as a session."""
+    """Let files be opened as a session; gives how they were opened."""
+    opened = []
 
     def use(session):
-        monkeypatch.setattr(runner, 'open_session', lambda path, **kwargs: session)
+        monkeypatch.setattr(
+            runner, 'open_session', lambda path, **how: opened.append(how) or session
+        )
+        return opened
 
     return use
 
@@ -133,10 +139,14 @@ def make_batch(cfg, count=2):
     return pseudo_collate([dataset[i] for i in range(count)])
 
 
+@pytest.mark.parametrize('mkldnn', [True, False])
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('scale', [(192, 192), (150, 120)])
-def test_a_batch_equals_the_librarys(kind, scale, models, use_session):
-    """Through the config's pipeline, at the size of the picture and at another."""
+def test_a_batch_equals_the_librarys(kind, scale, mkldnn, models, use_session):
+    """Through the config's pipeline, at the size of the picture and at another.
+
+    The file computes image by image, and with kernels of its own.
+    """
     cfg, model, session = models[kind]
     use_session(session)
     cfg = Config(cfg.to_dict())
@@ -147,29 +157,69 @@ def test_a_batch_equals_the_librarys(kind, scale, models, use_session):
     batch = make_batch(cfg)
     openmmlab.use_exported(cfg, 'any.onnx')
     exported = MODELS.build(cfg.model)
-    found = exported.test_step(batch)
+    with torch.backends.mkldnn.flags(enabled=mkldnn):
+        found = exported.test_step(batch)
     assert len(found) == len(expected) == 2
     for one, other in zip(found, expected):
         if kind == 'segmenter':
             labels = one.pred_sem_seg.data
             assert labels.shape == (1, 96, 96)
-            assert torch.equal(labels, other.pred_sem_seg.data)
+            # Near ties fall either way: at most 9 of 9,216 pixels.
+            assert (labels != other.pred_sem_seg.data).float().mean() < 1e-3
         elif kind == 'classifier':
             assert torch.equal(one.pred_label, other.pred_label)
-            torch.testing.assert_close(one.pred_score, other.pred_score)
+            torch.testing.assert_close(
+                one.pred_score, other.pred_score, atol=1e-6, rtol=20 * ROUNDING
+            )
             assert torch.equal(one.gt_label, other.gt_label)
         else:
             assert_same_instances(one.pred_instances, other.pred_instances)
 
 
 def assert_same_instances(found, expected):
+    """The same within rounding, in whatever order near ties come.
+
+    A score's error is at most half that of its logit, which reaches 40 here.  Boxes
+    are 192 pixels of an image at most, and what refines them reaches 10.
+    """
     assert len(found) == len(expected) > 3
+    places = [
+        torch.cat([x.bboxes, x.labels[:, None] * 1e3], 1) for x in (expected, found)
+    ]
+    nearest = torch.cdist(*places).argmin(dim=1)
+    assert sorted(nearest.tolist()) == list(range(len(expected)))
+    found = found[nearest]
     assert torch.equal(found.labels, expected.labels)
-    torch.testing.assert_close(found.scores, expected.scores)
-    torch.testing.assert_close(found.bboxes, expected.bboxes, atol=1e-3, rtol=1e-5)
+    torch.testing.assert_close(
+        found.scores, expected.scores, atol=20 * ROUNDING, rtol=0
+    )
+    torch.testing.assert_close(
+        found.bboxes, expected.bboxes, atol=1920 * ROUNDING, rtol=0
+    )
     assert found.masks.dtype == expected.masks.dtype
     assert found.masks.shape == expected.masks.shape
-    assert (found.masks != expected.masks).float().mean() < 1e-4
+    # 5 pixels a mask; half a pixel to the side would be more than a hundred.
+    assert (found.masks != expected.masks).float().mean() < 5e-4
+
+
+@pytest.mark.parametrize(
+    ('key', 'change'),
+    [
+        ('bboxes', lambda boxes: boxes + 0.02),
+        ('scores', lambda scores: scores - 2e-4),
+        ('labels', lambda labels: (labels + 1) % 4),
+        ('masks', lambda masks: masks.roll(1, dims=2)),
+        ('bboxes', lambda boxes: boxes[:1].expand_as(boxes)),
+    ],
+)
+def test_rounding_excuses_no_mistake(key, change, models):
+    cfg, model, _ = models['detector']
+    expected = model.test_step(make_batch(cfg, 1))[0].pred_instances
+    found = expected[torch.arange(len(expected)).flip(0)]
+    assert_same_instances(found, expected)
+    found[key] = change(found[key])
+    with pytest.raises(AssertionError):
+        assert_same_instances(found, expected)
 
 
 def test_no_detections(models, use_session):
@@ -233,7 +283,9 @@ def test_a_whole_run_gives_the_librarys_metrics(kind, models, use_session, tmp_p
         if not exported:
             test_runner.model.load_state_dict(model.state_dict())
         metrics.append(test_runner.test())
-    assert metrics[0] == pytest.approx(metrics[1], abs=2e-3)
+    # mIoU is in percent, with two digits, of which one pixel can change the last.
+    tolerance = 0.05 if kind == 'segmenter' else 2e-3
+    assert metrics[0] == pytest.approx(metrics[1], abs=tolerance)
     if kind == 'detector':
         assert metrics[0]['coco/segm_mAP'] > 0.9
         assert metrics[0]['coco/bbox_mAP'] > 0.9
@@ -261,6 +313,17 @@ def test_drawing(kind, models, use_session, tmp_path, shapes_root, monkeypatch):
         assert [tuple(c) for c in meta['palette']] == [
             tuple(c) for c in session.metadata['palette']
         ]
+
+
+def test_tools_run_files_in_a_process_of_their_own(models, use_session):
+    """Where the file was not run on this machine before, it may end the process."""
+    cfg, _, session = models['segmenter']
+    opened = use_session(session)
+    cfg = Config(cfg.to_dict())
+    openmmlab.use_exported(cfg, 'any.onnx')
+    MODELS.build(cfg.model)
+    ExportedModel('any.onnx')
+    assert [how['isolated'] for how in opened] == [True, False]
 
 
 def test_what_makes_no_sense_for_a_file(models, use_session, tmp_path):

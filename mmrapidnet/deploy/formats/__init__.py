@@ -70,7 +70,10 @@ def format_of(path: str | Path) -> str | None:
 
 
 def open_session(
-    path: str | Path, threads: int | None = None, size: tuple[int, int] | None = None
+    path: str | Path,
+    threads: int | None = None,
+    size: tuple[int, int] | None = None,
+    isolated: bool = False,
 ) -> Callable[..., dict[str, Any]]:
     """Open an exported file.
 
@@ -79,6 +82,8 @@ def open_session(
         threads: Number of threads. Defaults to None: as the runtime likes.
         size: Height and width that all images will have, of use to some runtimes.
             Defaults to None: any that the file takes.
+        isolated: Whether it runs in a process of its own, so that a runtime which
+            fails does not end this one. Defaults to False.
 
     Returns:
         The ``Session`` of its format.
@@ -94,6 +99,10 @@ def open_session(
         raise UserError(f'{path} is not an exported file: those are called {suffixes}')
     if not path.exists():
         raise UserError(f'there is no file {path}')
+    if isolated:
+        from mmrapidnet.deploy.isolated import IsolatedSession
+
+        return IsolatedSession(path, threads, size)
     return load_format(name).Session(path, threads, size)
 
 

@@ -7,6 +7,7 @@ import io
 import logging
 import tempfile
 from collections.abc import Iterable, Sized
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,9 @@ PRECISIONS = {
     for kind in KINDS
 }
 RUNNABLE = True
+
+# Networks of fixed shapes that a session keeps, for as many sizes of images.
+COMPILED = 8
 
 
 def is_dynamic(graph: Graph) -> bool:
@@ -89,8 +93,13 @@ def write(
 class Session:
     """An OpenVINO file, run on the CPU for the least latency.
 
-    A network of known size runs faster than one for any size: where the file or
-    ``size`` fixes it, the network is compiled anew for each number of images.
+    A network of known shapes runs faster than one for any: where the file or ``size``
+    fixes the size of the images, the network is compiled for each number of them.
+
+    So it is for each number and size where the file is int8: a network of 8 bits that
+    was compiled for any shape reads beyond its memory and ends the process on Intel's
+    processors with AMX (github.com/openvinotoolkit/openvino/issues/37577, up to
+    OpenVINO 2026.4; seen in a depthwise convolution).
 
     Args:
         path: The ``.xml``.
@@ -112,21 +121,27 @@ class Session:
         size: tuple[int, int] | None = None,
     ) -> None:
         self.path = path
-        self._core = openvino.Core()
-        self._model = _read(self._core, path)
-        self.metadata = about.from_text(_read_metadata(self._model), path)
+        core = openvino.Core()
+        model = _read(core, path)
+        self.metadata = about.from_text(_read_metadata(model), path)
         if size is not None:
             about.check_size(self.metadata, size, path)
         self._size = size or self.metadata['input']['size']
-        self._options = {
+        self._any_shape = not self._size and self.metadata['precision'] != 'int8'
+        options = {
             'PERFORMANCE_HINT': 'LATENCY',
             # By itself it computes in bfloat16 wherever the CPU can.
             'INFERENCE_PRECISION_HINT': _precision_between(self.metadata),
         }
         if threads is not None:
-            self._options['INFERENCE_NUM_THREADS'] = threads
-        self._requests: dict[int | None, openvino.InferRequest] = {}
-        self._request(1)
+            options['INFERENCE_NUM_THREADS'] = threads
+        compile_for = partial(_compile, core, model, options)
+        # Those used last are kept: every network has its own copy of the weights.
+        self._request = lru_cache(COMPILED)(compile_for)
+        if self._any_shape:
+            self._request(None)
+        elif self._size:
+            self._request((1, about.channels_of(self.metadata), *self._size))
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Run the file.
@@ -141,20 +156,22 @@ class Session:
             UserError: If the file does not take such images.
         """
         about.check_image(self.metadata, image, self.path, self._size)
-        found = self._request(len(image)).infer([image], share_inputs=True)
+        request = self._request(None if self._any_shape else image.shape)
+        found = request.infer([image], share_inputs=True)
         names = self.metadata['outputs']
         return dict(zip(names, found.values(), strict=True))
 
-    def _request(self, batch: int) -> openvino.InferRequest:
-        """The network compiled for a number of images, or for any."""
-        key = None if self._size is None else batch
-        if key not in self._requests:
-            if self._size is not None:
-                channels = about.channels_of(self.metadata)
-                self._model.reshape([batch, channels, *self._size])
-            compiled = self._core.compile_model(self._model, 'CPU', self._options)
-            self._requests[key] = compiled.create_infer_request()
-        return self._requests[key]
+
+def _compile(
+    core: openvino.Core,
+    model: openvino.Model,
+    options: dict[str, Any],
+    shape: tuple[int, ...] | None,
+) -> openvino.InferRequest:
+    """The network compiled for one shape of the input, or for any."""
+    if shape is not None:
+        model.reshape(list(shape))
+    return core.compile_model(model, 'CPU', options).create_infer_request()
 
 
 def _convert(
@@ -176,9 +193,14 @@ def _quantize(
 
     Ranges reach to the extremes of all images. With the mean of each image's extremes,
     NNCF's default, 7 of 720 predictions of a classifier of Shapes changed; so does 1.
+
+    Weights have 7 bits in every layer, not in the first alone: processors without
+    VNNI add two products in 16 bits, which products of 8 and 8 bits can exceed. Of a
+    small segmenter the difference from float was twice as large on them.
     """
     with needs_extra(NAME):
         import nncf
+        from nncf.quantization.advanced_parameters import OverflowFix
         from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     # NNCF goes through them several times; what has a length can be read anew.
@@ -196,7 +218,8 @@ def _quantize(
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(images),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
-                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+                overflow_fix=OverflowFix.ENABLE,
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
             ),
         )
 

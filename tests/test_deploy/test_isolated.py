@@ -1,0 +1,106 @@
+"""A process that dies, hangs or refuses: each is one line in the process that asked."""
+
+import operator
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psutil
+import pytest
+from torch import nn
+
+from mmrapidnet.deploy import metadata as about
+from mmrapidnet.deploy.formats import load_format, open_session
+from mmrapidnet.deploy.graphs import Graph
+from mmrapidnet.deploy.isolated import Child
+from mmrapidnet.deploy.runner import ExportedModel
+from mmrapidnet.errors import UserError
+
+IMAGE = np.arange(2 * 3 * 4, dtype=np.float32).reshape(1, 3, 2, 4)
+
+
+def write_ncnn(path, layer):
+    """A file of ncnn with one layer, which this package takes for its own."""
+    path.write_text(f'7767517\n2 2\nInput image 0 1 image\n{layer} image feature0\n')
+    path.with_suffix('.bin').write_bytes(b'')
+    graph = Graph('backbone', nn.Identity(), ('feature0',))
+    metadata = about.complete(about.describe(None, graph, 'fp32'), None, 1, ())
+    path.with_suffix('.json').write_text(about.to_text(metadata))
+    return path
+
+
+def children():
+    return psutil.Process().children()
+
+
+def test_outputs_and_metadata_are_the_files(tmp_path):
+    path = write_ncnn(tmp_path / 'relu.ncnn.param', 'ReLU relu 1 1')
+    session = open_session(path, threads=1, isolated=True)
+    assert session.metadata == load_format('ncnn').Session(path).metadata
+    (before,) = children()
+    for image in (IMAGE - 10, IMAGE):
+        np.testing.assert_array_equal(session(image)['feature0'], image.clip(0))
+    # What the file refuses is said in its own words, and the process goes on.
+    with pytest.raises(UserError, match=f'^{path} takes images as float32') as error:
+        session(IMAGE[0])
+    assert '\n' not in str(error.value)
+    np.testing.assert_array_equal(session(IMAGE)['feature0'], IMAGE)
+    assert children() == [before]
+    del session, error
+    assert not children()
+
+
+def test_a_file_that_ends_the_process(tmp_path):
+    """A layer without the numbers that it needs, at which ncnn reads from nowhere."""
+    path = write_ncnn(tmp_path / 'slice.ncnn.param', 'Slice slice 1 1')
+    model = ExportedModel(path, isolated=True)
+    with pytest.raises(UserError) as error:
+        model(np.zeros((8, 8, 3), np.uint8))
+    assert str(error.value) == (
+        'slice.ncnn.param cannot be run on this machine (export it for one size, in '
+        'another precision or for another runtime): the process that did it died of '
+        'SIGSEGV (Segmentation fault)'
+    )
+    with pytest.raises(UserError, match='SIGSEGV'):
+        model(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_a_file_that_cannot_be_opened(tmp_path):
+    path = write_ncnn(tmp_path / 'x.ncnn.param', 'ReLU relu 1 1')
+    path.with_suffix('.json').write_text('{}')
+    with pytest.raises(UserError, match='does not say what it holds'):
+        open_session(path, isolated=True)
+    with pytest.raises(UserError, match='^there is no file'):
+        open_session(tmp_path / 'y.onnx', isolated=True)
+
+
+def test_calls():
+    child = Child()
+    assert child.call('adding', operator.add, 2, 3) == 5
+    # Whatever is raised is one line.
+    with pytest.raises(UserError, match=r"^counting: invalid literal .* 'x'$"):
+        child.call('counting', int, 'x')
+    assert child.call('asking', os.getppid) == os.getpid()
+    with pytest.raises(
+        UserError, match='^leaving: the process that did it ended with status 3$'
+    ):
+        child.call('leaving', os._exit, 3)
+
+
+def test_death_while_it_works():
+    child = Child()
+    pid = child.call('y', os.getpid)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(child.call, 'y', time.sleep, 100)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(UserError, match=r'^y: .* died of SIGKILL \(Killed\)$'):
+            waiting.result()
+
+
+def test_patience_ends():
+    """Also with code that does not return to Python, where no handler would run."""
+    child = Child(patience=1)
+    with pytest.raises(UserError, match='^z: .* took more than 1 seconds$'):
+        child.call('z', any, iter(int, 1))
