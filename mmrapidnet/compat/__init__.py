@@ -9,6 +9,7 @@ from mmrapidnet.compat import (
     amp,
     bad_samples,
     checkpoint,
+    coco_figures,
     config_packages,
     distributed,
     inferencer,
@@ -28,6 +29,7 @@ MENDS = (
     amp,
     bad_samples,
     workers,
+    coco_figures,
 )
 
 

@@ -16,6 +16,7 @@ from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
 from mmrapidnet.engine.config import add_hook
 from mmrapidnet.engine.dataset_check import check_datasets
 from mmrapidnet.engine.invalid_loss import InvalidLossHook
+from mmrapidnet.engine.last_validation import LastValidationHook, read_last_validation
 from mmrapidnet.engine.libraries import require_library
 from mmrapidnet.engine.processes import naming_lost_ranks
 from mmrapidnet.engine.report import report_metrics
@@ -57,12 +58,9 @@ def train(cfg: Config, check_data: bool = False) -> dict[str, float]:
     with naming_lost_ranks(), full_disk_in_one_line(cfg):
         runner = _prepare(cfg)
         runner.register_hook(InvalidLossHook())
+        runner.register_hook(LastValidationHook())
         runner.train()
-        metrics = {
-            name.removeprefix('val/'): history.current()
-            for name, history in runner.message_hub.log_scalars.items()
-            if name.startswith('val/') and name not in ('val/time', 'val/data_time')
-        }
+        metrics = read_last_validation(runner)
         report_metrics(
             metrics,
             cfg.work_dir,
