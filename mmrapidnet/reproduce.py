@@ -56,8 +56,8 @@ def reproduce(
         What was measured.
 
     Raises:
-        UserError: If no checkpoint is published for the model, the file is not given
-            or not there, or a step fails.
+        UserError: If no checkpoint is published for the model, the file is not given,
+            not there or where the converted one goes, or a step fails.
     """
     published = read_published(repo / 'configs' / 'published.yml')
     runs = find_runs(published, model)
@@ -76,6 +76,11 @@ def reproduce(
 
     cfg = load_config(str(config), data_root=data_root and str(data_root))
     converted = work_dir / f'{model}.pth'
+    if converted.exists() and converted.samefile(file):
+        raise UserError(
+            f'the converted checkpoint goes to {converted}, which is the file to be '
+            'converted: give another --work-dir'
+        )
     converted.unlink(missing_ok=True)
     convert, test = repo / 'tools' / 'convert_checkpoint.py', repo / 'tools' / 'test.py'
     say('[1/2] converting')
