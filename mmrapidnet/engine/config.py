@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
+from mmrapidnet.engine.config_options import override
 from mmrapidnet.errors import UserError
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -68,7 +69,7 @@ def load_config(
         move_data_root(cfg, data_root)
     if adapt is not None:
         adapt(cfg)
-    cfg.merge_from_dict(options or {})
+    override(cfg, options or {})
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
