@@ -33,8 +33,8 @@ def renew_folder(folder: Path, made: Collection[str]) -> None:
         UserError: As `check_renewable`, or if it cannot be made.
     """
     check_renewable(folder, made)
+    make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / MARKER).write_text(_SAYS)
         # Not the folder itself: it may be a link, a mount, or where the user stands.
         for path in folder.iterdir():
@@ -44,6 +44,21 @@ def renew_folder(folder: Path, made: Collection[str]) -> None:
                 path.unlink()
     except OSError as error:
         raise UserError(f'{folder} cannot be made anew: {error}') from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, if it is not there.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        UserError: If it cannot be made, such as where a file is in its place.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'the folder {folder} cannot be made: {error}') from error
 
 
 def check_renewable(folder: Path, made: Collection[str]) -> None:

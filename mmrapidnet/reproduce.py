@@ -28,6 +28,7 @@ from mmrapidnet.analysis.machine import processor_name
 from mmrapidnet.checkpoints.writing import sha256_of
 from mmrapidnet.engine.config import load_config
 from mmrapidnet.errors import UserError
+from mmrapidnet.folders import make_folder
 from mmrapidnet.steps import run_tool, say, shown
 
 PACKAGES = ('mmrapidnet', 'torch', 'mmengine', 'mmcv')
@@ -72,7 +73,7 @@ def reproduce(
     config = repo / 'configs' / f'{model}.py'
     work_dir = work_dir or repo / 'work_dirs' / 'reproduce' / model
     results = results or repo / 'results.yml'
-    work_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(work_dir)
 
     cfg = load_config(str(config), data_root=data_root and str(data_root))
     converted = work_dir / f'{model}.pth'

@@ -63,7 +63,7 @@ def test_what_others_made_is_kept(tmp_path):
     assert len(names_in(folder)) == 7
     with pytest.raises(UserError, match='note0 is not a folder'):
         renew_folder(folder / 'note0', ['run*'])
-    with pytest.raises(UserError, match='cannot be made anew'):
+    with pytest.raises(UserError, match='the folder .*below cannot be made'):
         renew_folder(folder / 'note0' / 'below', ['run*'])
 
 
@@ -84,6 +84,16 @@ def test_quickstart_into_a_folder_of_ones_own(tmp_path):
     with pytest.raises(UserError, match='is not emptied'):
         quickstart(REPO, tmp_path / 'data', REPO)
     assert (REPO / 'mmrapidnet' / 'quickstart.py').is_file()
+
+
+def test_a_file_in_the_place_of_a_folder(tmp_path):
+    (tmp_path / 'file').touch()
+    for tool, *arguments in (
+        ('compare_backbones.py', '--iters', '2', '--data-root', tmp_path, '--out'),
+        ('reproduce.py', 'semfpn_rapidnet_m_ade20k', '--file', __file__, '--work-dir'),
+    ):
+        done = fork_tool(tool, *arguments, tmp_path / 'file')
+        assert_one_line_error(done, 'file cannot be made')
 
 
 CONFIG = REPO / 'configs' / 'semfpn_rapidnet_ti_shapes.py'

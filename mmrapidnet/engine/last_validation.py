@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from mmrapidnet.engine.confusion import find_confusion, list_class_figures
 from mmrapidnet.engine.report import to_json
 
 _KEY = 'last_validation'
@@ -30,16 +31,22 @@ class LastValidationHook(Hook):
             runner: The runner.
             metrics: Name to value.
         """
-        runner.message_hub.update_info(_KEY, to_json(metrics or {}))
+        confusion = find_confusion(runner.val_loop.evaluator)
+        per_class = list_class_figures(confusion) if confusion else []
+        measured = dict(metrics=metrics or {}, per_class=per_class)
+        runner.message_hub.update_info(_KEY, to_json(measured))
 
 
-def read_last_validation(runner: Runner) -> dict[str, Any]:
-    """Give the metrics of the last validation alone.
+def read_last_validation(
+    runner: Runner,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Give what the last validation measured, and no other.
 
     Args:
         runner: The runner, with a `LastValidationHook`.
 
     Returns:
-        Name to value; empty if there was no validation.
+        Name to value, and records of each class; empty if there was no validation.
     """
-    return runner.message_hub.runtime_info.get(_KEY, {})
+    measured = runner.message_hub.runtime_info.get(_KEY, {})
+    return measured.get('metrics', {}), measured.get('per_class', [])

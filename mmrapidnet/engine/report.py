@@ -17,7 +17,11 @@ from rich.table import Table
 
 @master_only
 def report_metrics(
-    metrics: dict[str, Any], work_dir: str, title: str, **context: Any
+    metrics: dict[str, Any],
+    work_dir: str,
+    title: str,
+    per_class: list[dict[str, Any]] | None = None,
+    **context: Any,
 ) -> None:
     """Print the metrics as a table and write them to ``metrics.json``.
 
@@ -26,12 +30,15 @@ def report_metrics(
             metrics percent, as mmdet and mmsegmentation give them.
         work_dir: Where ``metrics.json`` goes.
         title: Title of the table.
+        per_class: A record of figures for each class, for the file alone.
         context: What else the file is to record, such as the checkpoint.
     """
     metrics = to_json(metrics)
     path = Path(work_dir) / 'metrics.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {**to_json(context), 'metrics': metrics}
+    if per_class:
+        record['per_class'] = to_json(per_class)
     path.write_text(json.dumps(record, indent=2, allow_nan=False) + '\n')
 
     table = Table('metric', 'value', title=title)

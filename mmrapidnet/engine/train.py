@@ -14,6 +14,7 @@ from mmrapidnet.checkpoints.fused import refuse_fused
 from mmrapidnet.checkpoints.newest import read_run
 from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
 from mmrapidnet.engine.config import add_hook
+from mmrapidnet.engine.confusion import count_confusion
 from mmrapidnet.engine.dataset_check import check_datasets
 from mmrapidnet.engine.invalid_loss import InvalidLossHook
 from mmrapidnet.engine.last_validation import LastValidationHook, read_last_validation
@@ -53,6 +54,7 @@ def train(cfg: Config, check_data: bool = False) -> dict[str, float]:
     """
     _check(cfg, check_data)
     make_survivable(cfg)
+    count_confusion(cfg, 'val_evaluator')
     if cfg.get('launcher', 'none') != 'none':
         add_hook(cfg, SameBuffersHook)
     with naming_lost_ranks(), full_disk_in_one_line(cfg):
@@ -60,11 +62,12 @@ def train(cfg: Config, check_data: bool = False) -> dict[str, float]:
         runner.register_hook(InvalidLossHook())
         runner.register_hook(LastValidationHook())
         runner.train()
-        metrics = read_last_validation(runner)
+        metrics, per_class = read_last_validation(runner)
         report_metrics(
             metrics,
             cfg.work_dir,
             'last validation',
+            per_class,
             config=cfg.filename,
             iter=runner.iter,
         )

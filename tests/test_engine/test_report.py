@@ -37,17 +37,17 @@ def build(work_dir, **options):
 def test_the_last_validation_alone_counts_also_after_a_resumption(tmp_path):
     runner = build(tmp_path)
     runner.train()
-    assert read_last_validation(runner) == {'sum': 28.0, 'absent': None}
+    assert read_last_validation(runner) == ({'sum': 28.0, 'absent': None}, [])
     assert runner.message_hub.get_scalar('val/once').current() == 1.0
     # What a resumed run knows: the checkpoint of epoch 2 is from before its validation.
     hub = load(tmp_path / 'epoch_2.pth')['message_hub']
     runner.message_hub.load_state_dict(hub)
     first = {'sum': 28.0, 'once': 1.0, 'absent': None}
-    assert read_last_validation(runner) == first
+    assert read_last_validation(runner) == (first, [])
 
 
 def test_no_validation_is_no_metrics(tmp_path):
-    assert read_last_validation(build(tmp_path)) == {}
+    assert read_last_validation(build(tmp_path)) == ({}, [])
 
 
 def test_best_by_a_metric_that_is_not_measured(tmp_path):
