@@ -16,6 +16,24 @@ INTERRUPTED = 130
 SHAPES_ROOT = 'data/shapes'
 
 
+class _SettingsAction(DictAction):
+    """mmengine's, with usage instead of a traceback for what is no key=value."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: list[str],
+        option_string: str | None = None,
+    ) -> None:
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (ValueError, AssertionError):
+            parser.error(
+                f'{option_string} {" ".join(values)}: give key=value, brackets in pairs'
+            )
+
+
 def main_guard(main: Callable[[], None]) -> None:
     """Run a command line, with one line instead of a traceback for a mistake.
 
@@ -74,7 +92,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=_SettingsAction,
         default={},
         help='settings to override, as key=value; lists as key="[a,b]" or key=a,b',
     )

@@ -6,7 +6,6 @@ Every step is a command that the user can type as well; it is printed before it 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from mmrapidnet.engine.config import load_config
 from mmrapidnet.engine.libraries import require_library
 from mmrapidnet.engine.shapes import adaptor_to_shapes
 from mmrapidnet.errors import UserError
+from mmrapidnet.folders import renew_folder
 from mmrapidnet.steps import run_tool, say, shown
 
 # What a metric may be off by, in points (hundredths of the best value).
@@ -97,8 +97,9 @@ def check_parity(
         One row for each test.
 
     Raises:
-        UserError: If a step fails, the page has no place for tables, or, after all
-            is written, a metric is off by more than its bound.
+        UserError: If a step fails, the page has no place for tables, a folder to be
+            replaced holds what no check made, or, after all is written, a metric is
+            off by more than its bound.
     """
     if page is not None:
         place_in_page('', page, _BEGIN, _END)
@@ -204,8 +205,7 @@ def _check_model(
     metrics = BENCHMARKS[benchmark].metrics
     model = Path(config).stem
     folder = out_dir / model
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    renew_folder(folder, ['pytorch*', 'fused*', *(f'{name}_*' for name in FORMATS)])
     data = () if shapes is None else ('--shapes', shapes)
 
     def test(file: str | Path, name: str, *options: str) -> dict[str, float]:

@@ -6,7 +6,6 @@ Every step is a command that the user can type as well; it is printed before it 
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.table import Table
 from mmrapidnet.analysis.contact_sheet import draw_contact_sheet
 from mmrapidnet.analysis.curves import draw_curves
 from mmrapidnet.data import write_shapes
+from mmrapidnet.folders import check_renewable, renew_folder
 from mmrapidnet.steps import last_checkpoint, run_tool, say, shown
 
 DRAWN = 8
@@ -74,12 +74,14 @@ def quickstart(repo: Path, data_root: Path, out_dir: Path) -> None:
         out_dir: Where runs and pictures go; an earlier quickstart there is replaced.
 
     Raises:
-        UserError: If a step fails, naming its log.
+        UserError: If a step fails, naming its log, or ``out_dir`` holds what no
+            quickstart made.
     """
+    made = [*(f'{job.name}*' for job in JOBS), 'predictions*.png', 'curves_*.png']
+    check_renewable(out_dir, made)
     say(f'[1/4] Shapes, a data set drawn on the spot, into {shown(data_root)}')
     write_shapes(data_root, progress=True)
-    shutil.rmtree(out_dir, ignore_errors=True)
-    out_dir.mkdir(parents=True)
+    renew_folder(out_dir, made)
 
     steps = _Steps(repo, data_root, out_dir)
     table = Table(

@@ -28,6 +28,7 @@ from mmrapidnet.analysis.machine import processor_name
 from mmrapidnet.checkpoints.writing import sha256_of
 from mmrapidnet.engine.config import load_config
 from mmrapidnet.errors import UserError
+from mmrapidnet.folders import make_folder
 from mmrapidnet.steps import run_tool, say, shown
 
 PACKAGES = ('mmrapidnet', 'torch', 'mmengine', 'mmcv')
@@ -56,8 +57,8 @@ def reproduce(
         What was measured.
 
     Raises:
-        UserError: If no checkpoint is published for the model, the file is not given
-            or not there, or a step fails.
+        UserError: If no checkpoint is published for the model, the file is not given,
+            not there or where the converted one goes, or a step fails.
     """
     published = read_published(repo / 'configs' / 'published.yml')
     runs = find_runs(published, model)
@@ -72,10 +73,15 @@ def reproduce(
     config = repo / 'configs' / f'{model}.py'
     work_dir = work_dir or repo / 'work_dirs' / 'reproduce' / model
     results = results or repo / 'results.yml'
-    work_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(work_dir)
 
     cfg = load_config(str(config), data_root=data_root and str(data_root))
     converted = work_dir / f'{model}.pth'
+    if converted.exists() and converted.samefile(file):
+        raise UserError(
+            f'the converted checkpoint goes to {converted}, which is the file to be '
+            'converted: give another --work-dir'
+        )
     converted.unlink(missing_ok=True)
     convert, test = repo / 'tools' / 'convert_checkpoint.py', repo / 'tools' / 'test.py'
     say('[1/2] converting')

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from mmrapidnet.checkpoints.compare import iter_values, list_differences
 from mmrapidnet.checkpoints.durable import PARTIAL
 from mmrapidnet.checkpoints.pretrained import read_checkpoint, shorten
 from mmrapidnet.errors import UserError
+from mmrapidnet.folders import OF_A_RUN, renew_folder
 from mmrapidnet.steps import last_checkpoint, say, say_command, shown
 
 # What a run logs when it begins to train.
@@ -82,8 +82,7 @@ def check_survival(
     train = repo / 'tools' / 'train.py'
     whole, torn = out / 'undisturbed', out / 'killed'
     for folder in (whole, torn):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        renew_folder(folder, [*OF_A_RUN, 'life_*.txt'])
     say(f'[1/2] undisturbed, in {shown(whole)}')
     life = _Life(train, config, whole, arguments)
     starting = life.wait_for_begin()

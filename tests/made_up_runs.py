@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from mmrapidnet.folders import MARKER
+
 
 def make_run(
     folder: Path,
@@ -29,5 +31,7 @@ def make_run(
     checkpoint.touch()
     (folder / 'last_checkpoint').write_text(str(checkpoint))
     test = folder.with_name(f'{folder.name}_test')
-    test.mkdir()
+    test.mkdir(exist_ok=True)
+    for made in (folder, test):
+        (made / MARKER).touch()
     (test / 'metrics.json').write_text(json.dumps(dict(metrics=metrics)))

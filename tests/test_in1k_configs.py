@@ -166,13 +166,22 @@ def test_testing(layout, request, checkpoint, tmp_path):
         'test.py',
         *(CONFIG, checkpoint, '--data-root', root, '--work-dir', tmp_path / 'run'),
         *('--out', tmp_path / 'predictions.pkl', '--show-dir', tmp_path / 'drawn'),
+        '--confusion-matrix',
         *('--cfg-options', *QUICK, 'test_dataloader.batch_size=4'),
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    metrics = json.loads((tmp_path / 'run' / 'metrics.json').read_text())['metrics']
+    record = json.loads((tmp_path / 'run' / 'metrics.json').read_text())
+    metrics = record['metrics']
     # The first class is right for three images of six; only 500 is not in the five.
     assert metrics['accuracy/top1'] == pytest.approx(100 * 3 / 6)
     assert metrics['accuracy/top5'] == pytest.approx(100 * 5 / 6)
+    figures = record['per_class'][RANKED[0]]
+    assert (figures['precision'], figures['recall']) == (50.0, 100.0)
+    assert (figures['f1-score'], figures['support']) == (66.67, 3)
+    counted = json.loads((tmp_path / 'run' / 'confusion_matrix.json').read_text())
+    column = np.array(counted['matrix'])[:, RANKED[0]]
+    assert np.flatnonzero(column).tolist() == sorted(set(LABELS))
+    assert (column[RANKED[0]], column.sum()) == (3, len(LABELS))
     with (tmp_path / 'predictions.pkl').open('rb') as file:
         predictions = pickle.load(file)
     assert [p['pred_label'].item() for p in predictions] == [RANKED[0]] * len(LABELS)

@@ -123,6 +123,23 @@ def test_sdist_builds_the_same_wheel(source, wheel, tmp_path):
         assert sorted(rebuilt.namelist()) == sorted(wheel.namelist())
 
 
+# Reads a config that builds on ours, as the libraries' own scripts do.
+OWN = "_base_ = __import__('mmrapidnet.compat.on') and 'mmrapidnet::{}'\n".format(
+    'maskrcnn_rapidnet_s_coco.py'
+)
+READ = (
+    'from mmengine.config import Config; '
+    "print(Config.fromfile('own.py').model.backbone.type)"
+)
+
+
+def test_configs_build_on_those_of_a_wheel(wheel, tmp_path, monkeypatch):
+    wheel.extractall(tmp_path / 'site')
+    (tmp_path / 'own.py').write_text(OWN)
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path / 'site'))
+    assert run(sys.executable, '-c', READ, cwd=tmp_path).split()[-1] == 'RapidNet'
+
+
 @pytest.fixture
 def other_python(tmp_path):
     """A Python that has our packages, but is another environment to pip."""
@@ -152,3 +169,5 @@ def test_editable_install_links_to_the_sources(source, other_python, tmp_path, p
     for name in CARRIED:
         assert (mim / name).is_symlink()
         assert (mim / name).resolve() == (source / name).resolve()
+    (tmp_path / 'own.py').write_text(OWN)
+    assert run(other_python, '-c', READ, cwd=tmp_path).split()[-1] == 'RapidNet'

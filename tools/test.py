@@ -24,6 +24,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--tta', action='store_true', help='test-time augmentation (segmentation)'
     )
+    parser.add_argument(
+        '--confusion-matrix',
+        action='store_true',
+        help='write which class was taken for which into the work dir, as '
+        'confusion_matrix.json and .png (segmentation, classification)',
+    )
     return parser.parse_args()
 
 
@@ -36,7 +42,7 @@ def main() -> None:
         options.draw_predictions(cfg, args.show_dir)
     if args.tta:
         options.enable_tta(cfg)
-    test.test(cfg, args.checkpoint, args.fuse)
+    test.test(cfg, args.checkpoint, args.fuse, args.confusion_matrix)
 
 
 if __name__ == '__main__':

@@ -20,6 +20,7 @@ from mmrapidnet.comparison.table import report
 from mmrapidnet.data import write_shapes
 from mmrapidnet.engine.config import load_config
 from mmrapidnet.errors import UserError
+from mmrapidnet.folders import make_folder
 from mmrapidnet.steps import say, shown
 
 # Contender: what it is called; its config is semfpn_<contender>_shapes.py.
@@ -95,7 +96,7 @@ def compare(
     if not data_root.exists():
         say(f'Shapes, a data set drawn on the spot, into {shown(data_root)}')
         write_shapes(data_root, progress=True)
-    out_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(out_dir)
     runs = {
         (seed, model): Run(
             config=repo / 'configs' / f'semfpn_{model}_shapes.py',

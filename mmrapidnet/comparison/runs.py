@@ -7,7 +7,6 @@ run that is complete is not repeated, so that an interrupted comparison goes on.
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from mmengine.config import Config
 
 from mmrapidnet.engine.config import load_config
 from mmrapidnet.errors import UserError
+from mmrapidnet.folders import OF_A_RUN, renew_folder
 from mmrapidnet.steps import last_checkpoint, run_tool, say, shown
 
 LEAST_ITERS = 2
@@ -87,7 +87,7 @@ def train_and_test(run: Run, repo: Path) -> None:
         say(f'  {shown(run.folder)} is complete: not repeated')
         return
     for folder in (run.folder, run.test_folder):
-        shutil.rmtree(folder, ignore_errors=True)
+        renew_folder(folder, OF_A_RUN)
     data = ('--data-root', run.data_root, '--work-dir')
     settings = [f'randomness.seed={run.seed}', *run.settings]
     settings += _shortened(cfg, run.iters)

@@ -17,6 +17,7 @@ from mmrapidnet.comparison.spread import Gain
 from mmrapidnet.data import write_shapes, write_shapes_cls
 from mmrapidnet.data.label_noise import write_noisy_labels
 from mmrapidnet.errors import UserError
+from mmrapidnet.folders import make_folder
 from mmrapidnet.steps import say, shown
 
 CLASSIFIER = 'rapidnet_ti_shapescls.py'
@@ -196,7 +197,7 @@ def _train_classifier(place: Place, iters: int | None) -> Run:
     if not place.cls_root.exists():
         say(f'Shapes, single objects drawn on the spot, into {shown(place.cls_root)}')
         write_shapes_cls(place.cls_root, progress=True)
-    place.out_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(place.out_dir)
     say('RapidNet-Ti on clean labels')
     run = Run(
         config=place.config(CLASSIFIER),

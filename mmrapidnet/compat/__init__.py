@@ -10,6 +10,7 @@ from mmrapidnet.compat import (
     bad_samples,
     checkpoint,
     coco_api,
+    coco_figures,
     config_packages,
     distributed,
     evaluated_images,
@@ -38,6 +39,7 @@ MENDS = (
     no_workers,
     workers,
     coco_api,
+    coco_figures,
 )
 
 

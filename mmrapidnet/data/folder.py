@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from mmrapidnet.errors import UserError
+from mmrapidnet.folders import check_only
 
 MARKER = 'shapes.json'
 MIN_SIZE = 64
@@ -133,9 +134,4 @@ def _check_replaceable(
             f'{root} holds Shapes made with {found["parameters"]}, not with '
             f'{parameters}: give another folder, or ask to overwrite it'
         )
-    others = set(os.listdir(root)) - {*contents, MARKER}
-    if others:
-        raise UserError(
-            f'{root} is not overwritten because it also holds {sorted(others)}: '
-            'move them away or give another folder'
-        )
+    check_only(root, [*contents, MARKER])

@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
+from mmrapidnet.engine.config_options import override
 from mmrapidnet.engine.type_names import name_types
 from mmrapidnet.errors import UserError
 
@@ -72,7 +73,7 @@ def load_config(
     if adapt is not None:
         adapt(cfg)
     if options:
-        cfg.merge_from_dict(options)
+        override(cfg, options)
         _name_types(cfg)
     if work_dir is not None:
         cfg.work_dir = work_dir

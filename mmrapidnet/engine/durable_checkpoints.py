@@ -21,6 +21,7 @@ from mmengine.runner import Runner
 
 from mmrapidnet.checkpoints.durable import remove_leftovers, write_whole
 from mmrapidnet.checkpoints.newest import POINTER
+from mmrapidnet.errors import UserError
 
 BACKEND = 'mmrapidnet_whole_files'
 
@@ -67,6 +68,9 @@ class DurableCheckpointHook(CheckpointHook):
 
     Args:
         kwargs: As for mmengine's ``CheckpointHook``, for a folder on this machine.
+
+    Raises:
+        UserError: If ``save_best`` names a metric that a validation does not give.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -111,6 +115,12 @@ class DurableCheckpointHook(CheckpointHook):
             self._remove_outdated()
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        for name in self.key_indicators if self.save_best else ():
+            if name != 'auto' and name not in metrics:
+                raise UserError(
+                    f'default_hooks.checkpoint.save_best={name}: the validation '
+                    f'measures {", ".join(metrics)}: choose one of them'
+                )
         super()._save_best_checkpoint(runner, metrics)
         self._remove_outdated()
 

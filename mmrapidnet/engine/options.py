@@ -12,6 +12,7 @@ from mmengine.utils import digit_version
 
 from mmrapidnet.engine import accumulation, channels_last
 from mmrapidnet.engine.config import add_hook, iter_datasets
+from mmrapidnet.engine.evaluators import add_metric, evaluates_apart
 from mmrapidnet.engine.prediction_hooks import DrawPredictionsHook, SaveLabelMapsHook
 from mmrapidnet.engine.processes import number_of_processes
 from mmrapidnet.engine.survivable import AUTO
@@ -154,23 +155,25 @@ def save_predictions(cfg: Config, out: str) -> None:
         out: For segmentation a folder of label maps, otherwise a pickle file.
 
     Raises:
-        UserError: If the pickle file is not called ``.pkl``.
+        UserError: If the pickle file is not called ``.pkl``, or the data sets are
+            evaluated apart.
     """
     if cfg.default_scope == 'mmseg':
         add_hook(cfg, SaveLabelMapsHook, out_dir=out)
         return
+    if evaluates_apart(cfg.test_evaluator):
+        raise UserError(
+            f'--out {out}: test_evaluator evaluates data sets apart and leaves out '
+            'a metric that keeps the predictions: test one data set at a time'
+        )
     if not out.endswith(('.pkl', '.pickle')):
         raise UserError(
             f'--out {out}: the predictions of a detector or a classifier go into a '
             '.pkl file'
         )
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    evaluators = cfg.test_evaluator
-    if not isinstance(evaluators, (list, tuple)):
-        evaluators = [evaluators]
     kind = 'DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'
-    dump = dict(type=kind, out_file_path=out)
-    cfg.test_evaluator = [*evaluators, dump]
+    add_metric(cfg, 'test_evaluator', dict(type=kind, out_file_path=out))
 
 
 def draw_predictions(cfg: Config, folder: str) -> None:

@@ -14,6 +14,12 @@ from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
 from mmrapidnet.deploy import fuse
 from mmrapidnet.deploy.formats import format_of
 from mmrapidnet.engine.config import check_work_dir
+from mmrapidnet.engine.confusion import (
+    count_confusion,
+    find_confusion,
+    list_class_figures,
+)
+from mmrapidnet.engine.confusion_files import write_confusion
 from mmrapidnet.engine.dataset_check import check_datasets
 from mmrapidnet.engine.libraries import require_library
 from mmrapidnet.engine.processes import naming_lost_ranks
@@ -22,7 +28,9 @@ from mmrapidnet.engine.train import build_runner
 from mmrapidnet.errors import UserError
 
 
-def test(cfg: Config, checkpoint: str, fused: bool = False) -> dict[str, float]:
+def test(
+    cfg: Config, checkpoint: str, fused: bool = False, confusion_matrix: bool = False
+) -> dict[str, float]:
     """Test a checkpoint, or a file exported from one, and report its metrics.
 
     Args:
@@ -30,33 +38,46 @@ def test(cfg: Config, checkpoint: str, fused: bool = False) -> dict[str, float]:
         checkpoint: Path or URL of the checkpoint, or path of the exported file.
         fused: Whether to fuse the model first, see `mmrapidnet.deploy.fuse`; that of
             a fused checkpoint is fused in any case. Defaults to False.
+        confusion_matrix: Whether to write which class was taken for which into the
+            work dir, too. Defaults to False.
 
     Returns:
         The metrics.
 
     Raises:
         UserError: If a data set is missing, or the checkpoint or file is missing,
-            damaged or of another model, an exported file is to be fused, or another
-            process of the job is lost.
+            damaged or of another model, an exported file is to be fused, another
+            process of the job is lost, or the model has no confusion matrix.
     """
     require_library(cfg)
     check_work_dir(cfg)
     check_datasets(cfg, ['test_dataloader'])
     _leave_out_averaging(cfg)
+    if not count_confusion(cfg, 'test_evaluator') and confusion_matrix:
+        raise UserError(
+            '--confusion-matrix is for segmenters (IoUMetric) and classifiers of one '
+            'label (Accuracy, SingleLabelMetric) on one data set: test_evaluator has '
+            "none of these; of a detector mmdet's own tools/analysis_tools/"
+            'confusion_matrix.py draws it from the file of --out'
+        )
     prepare = _prepare_exported if format_of(Path(checkpoint)) else _prepare
     with naming_lost_ranks():
         runner = prepare(cfg, checkpoint, fused)
         metrics = runner.test()
 
     seconds = runner.message_hub.get_scalar('test/time').mean()
+    confusion = find_confusion(runner.test_loop.evaluator)
     report_metrics(
         metrics,
         cfg.work_dir,
         'test',
+        list_class_figures(confusion) if confusion else None,
         config=cfg.filename,
         checkpoint=checkpoint,
         seconds_per_image=seconds / cfg.test_dataloader.batch_size,
     )
+    if confusion_matrix and confusion:
+        write_confusion(confusion, cfg.work_dir)
     return metrics
 
 

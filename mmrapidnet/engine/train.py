@@ -16,8 +16,10 @@ from mmrapidnet.checkpoints.newest import read_run
 from mmrapidnet.checkpoints.pretrained import check_fits, check_start, read_checkpoint
 from mmrapidnet.engine.check_warmup import CheckWarmupHook
 from mmrapidnet.engine.config import add_hook, check_work_dir
+from mmrapidnet.engine.confusion import count_confusion
 from mmrapidnet.engine.dataset_check import check_datasets
 from mmrapidnet.engine.invalid_loss import InvalidLossHook
+from mmrapidnet.engine.last_validation import LastValidationHook, read_last_validation
 from mmrapidnet.engine.libraries import require_library
 from mmrapidnet.engine.processes import naming_lost_ranks
 from mmrapidnet.engine.report import report_metrics
@@ -55,25 +57,24 @@ def train(cfg: Config, check_data: bool = False) -> dict[str, float]:
     """
     _check(cfg, check_data)
     make_survivable(cfg)
+    count_confusion(cfg, 'val_evaluator')
     if cfg.get('launcher', 'none') != 'none':
         add_hook(cfg, SameBuffersHook)
     with naming_lost_ranks(), full_disk_in_one_line(cfg):
         runner = _prepare(cfg)
         runner.register_hook(InvalidLossHook())
         runner.register_hook(CheckWarmupHook())
+        runner.register_hook(LastValidationHook())
         progress = _ProgressHook()
         runner.register_hook(progress)
         runner.train()
-        metrics = {
-            name.removeprefix('val/'): history.current()
-            for name, history in runner.message_hub.log_scalars.items()
-            if name.startswith('val/') and name not in ('val/time', 'val/data_time')
-        }
+        metrics, per_class = read_last_validation(runner)
         if progress.made:
             report_metrics(
                 metrics,
                 cfg.work_dir,
                 'last validation',
+                per_class,
                 config=cfg.filename,
                 iter=runner.iter,
             )

@@ -18,6 +18,7 @@ from mmrapidnet.comparison.backbones import (
     median_seconds,
 )
 from mmrapidnet.errors import UserError
+from mmrapidnet.folders import renew_folder
 
 
 def make(out, model, seed, miou, seconds, iters=440) -> None:
@@ -76,7 +77,7 @@ def test_a_run_that_is_not_complete_is_made_anew(tmp_path, monkeypatch):
     seeds, models = (5, 3), ('rapidnet_ti', 'mobilevig_ti')
     make(out, 'mobilevig_ti', 5, 50.0, [1.0, 1.0])
     rest = out / 'rapidnet_ti_seed5' / 'iter_110.pth'
-    rest.parent.mkdir()
+    renew_folder(rest.parent, ())
     rest.touch()
     calls = []
 

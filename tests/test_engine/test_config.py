@@ -162,6 +162,27 @@ def test_predictions_are_kept(tmp_path):
     assert seg.custom_hooks[-1] == dict(type='SaveLabelMapsHook', out_dir='there')
 
 
+def test_predictions_are_kept_however_metrics_are_written(tmp_path):
+    out = str(tmp_path / 'p.pkl')
+    dump = dict(type='DumpDetResults', out_file_path=out)
+    coco, other = dict(type='CocoMetric'), dict(type='Other')
+    for given, expected in [
+        (coco, [coco, dump]),
+        ([coco, other], [coco, other, dump]),
+        (
+            dict(type='Evaluator', metrics=coco),
+            dict(type='Evaluator', metrics=[coco, dump]),
+        ),
+    ]:
+        cfg = Config(dict(default_scope='mmdet', test_evaluator=given))
+        options.save_predictions(cfg, out)
+        assert cfg.test_evaluator == expected
+    apart = dict(type='MultiDatasetsEvaluator', metrics=[coco], dataset_prefixes=['a'])
+    cfg = Config(dict(default_scope='mmdet', test_evaluator=apart))
+    with pytest.raises(UserError, match='--out .*p.pkl: test_evaluator evaluates data'):
+        options.save_predictions(cfg, out)
+
+
 def test_drawing():
     cfg = load_config(DET)
     hook = dict(type='DrawPredictionsHook', out_dir='there')

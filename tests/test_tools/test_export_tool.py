@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from conftest import assert_one_line_error, run_tool
 from mmengine.config import Config
@@ -62,6 +63,7 @@ def test_testing_gives_the_metrics_of_the_checkpoint(segmenter, read_config, tmp
         'test.py',
         *(config, folder / 'exported' / 'seg.onnx', '--data-root', root),
         *('--work-dir', tmp_path / 'work', '--out', tmp_path / 'maps'),
+        '--confusion-matrix',
     )
     assert done.returncode == 0, done.stderr[-3000:]
     record = json.loads((tmp_path / 'work' / 'metrics.json').read_text())
@@ -71,6 +73,10 @@ def test_testing_gives_the_metrics_of_the_checkpoint(segmenter, read_config, tmp
     expected = run_test(read_config(), str(folder / 'seg.pth'))
     assert record['metrics'] == pytest.approx(expected, abs=0.1)
     assert set(record['metrics']) == {'aAcc', 'mIoU', 'mAcc'}
+    counted = json.loads((tmp_path / 'work' / 'confusion_matrix.json').read_text())
+    matrix = np.array(counted['matrix'])
+    accuracy = 100 * matrix.trace() / matrix.sum()
+    assert record['metrics']['aAcc'] == pytest.approx(accuracy, abs=0.01)
 
 
 def test_drawing(segmenter, shapes_root, tmp_path):

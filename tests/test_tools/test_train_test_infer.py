@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -151,9 +152,23 @@ def test_testing_a_segmenter(segmenter, shapes_root, tmp_path):
         shapes_root / 'ade',
         tmp_path / 'test',
         *('--out', tmp_path / 'maps', '--show-dir', tmp_path / 'drawn'),
+        '--confusion-matrix',
     )
     trained = json.loads((work_dir / 'metrics.json').read_text())
     assert record['metrics'] == trained['metrics']
+    assert record['per_class'] == trained['per_class']
+    for mean, of_a_class in (('mIoU', 'IoU'), ('mAcc', 'Acc')):
+        values = [f[of_a_class] for f in record['per_class']]
+        values = [value for value in values if value is not None]
+        assert record['metrics'][mean] == pytest.approx(np.mean(values), abs=0.02)
+    counted = json.loads((tmp_path / 'test' / 'confusion_matrix.json').read_text())
+    assert counted['classes'] == [f['class'] for f in record['per_class']]
+    maps = (shapes_root / 'ade' / 'annotations' / 'validation').glob('*.png')
+    labels = np.stack([cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in maps])
+    rows = np.sum(counted['matrix'], axis=1)
+    # Their 0 is nothing, and the first class 1.
+    assert rows.tolist() == [np.sum(labels == n + 1) for n in range(len(rows))]
+    assert (tmp_path / 'test' / 'confusion_matrix.png').is_file()
     assert len(list((tmp_path / 'maps').glob('*.png'))) == 6
     assert len(list((tmp_path / 'drawn').glob('*.jpg'))) == 6
 

@@ -1,0 +1,82 @@
+"""Configs that build on ours from elsewhere, as ``mmrapidnet::NAME``."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import REPO
+from mmengine.config import Config
+
+from mmrapidnet import compat
+from mmrapidnet.compat.config_packages import find_config
+from mmrapidnet.engine.config import load_config
+from mmrapidnet.errors import UserError
+
+NAME = 'maskrcnn_rapidnet_s_coco.py'
+# For the libraries' own scripts, which know nothing of us before they read a config.
+STOCK = "_base_ = __import__('mmrapidnet.compat.on') and 'mmrapidnet::" + NAME + "'\n"
+PRINT = """
+from mmengine.config import Config
+cfg = Config.fromfile('own.py')
+print(cfg.model.backbone.type, cfg.model.backbone.arch, cfg.default_scope)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _patched():
+    compat.apply()
+
+
+def write(folder, text):
+    path = folder / 'own.py'
+    path.write_text(text)
+    return path
+
+
+def test_a_config_from_elsewhere_builds_on_ours(tmp_path):
+    text = f"_base_ = 'mmrapidnet::{NAME}'\nmodel = dict(backbone=dict(arch='ti'))\n"
+    own = Config.fromfile(write(tmp_path, text)).to_dict()
+    ours = Config.fromfile(REPO / 'configs' / NAME).to_dict()
+    assert own['model']['backbone'].pop('arch') == 'ti'
+    assert ours['model']['backbone'].pop('arch') == 's'
+    assert own == ours
+
+
+def test_parts_of_ours_among_others(tmp_path):
+    text = (
+        "_base_ = ['mmrapidnet::_base_/models/maskrcnn_rapidnet_s.py',\n"
+        "          'mmdet::_base_/default_runtime.py', 'rest.py']\n"
+        'neck = _base_.model.neck\n'
+    )
+    (tmp_path / 'rest.py').write_text("work_dir = 'there'\n")
+    cfg = load_config(str(write(tmp_path, text)))
+    assert (cfg.model.backbone.type, cfg.work_dir) == ('RapidNet', 'there')
+    assert cfg.default_scope == 'mmdet'
+    # Ours have no scope of their own: their models are those of every library.
+    assert '_scope_' not in cfg.neck
+
+
+def test_a_name_that_we_do_not_have(tmp_path):
+    path = write(tmp_path, "_base_ = 'mmrapidnet::maskrcnn_rapidnet_s_cocoo.py'\n")
+    message = (
+        'own.py builds on a missing one: mmrapidnet has no config '
+        rf'maskrcnn_rapidnet_s_cocoo.py; did you mean {NAME}'
+    )
+    with pytest.raises(UserError, match=message):
+        load_config(str(path))
+    with pytest.raises(FileNotFoundError, match='mmrapidnet has no config xyz.py$'):
+        find_config('xyz.py')
+
+
+def test_stock_scripts_find_them_in_a_checkout(tmp_path):
+    """It is on the path, and nothing is installed or imported before."""
+    write(tmp_path, STOCK)
+    done = subprocess.run(
+        [sys.executable, '-c', PRINT],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(REPO)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == 'RapidNet s mmdet', done.stderr
