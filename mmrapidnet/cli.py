@@ -122,12 +122,15 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
-def load_config(args: argparse.Namespace, configs: Path) -> Config:
+def load_config(
+    args: argparse.Namespace, configs: Path, work_dir: str | None = None
+) -> Config:
     """Mend the stack, then read the config that a command was called with.
 
     Args:
         args: What a parser with `add_config_arguments` and ``config`` gave.
         configs: The folder of the project's configs.
+        work_dir: Folder for logs and models. Defaults to None: as the config says.
 
     Returns:
         The config.
@@ -150,7 +153,7 @@ def load_config(args: argparse.Namespace, configs: Path) -> Config:
         args.config,
         args.cfg_options,
         args.data_root,
-        getattr(args, 'work_dir', None),
+        work_dir,
         adapt=adaptor_to_shapes(args.shapes, configs),
     )
 
@@ -174,7 +177,7 @@ def load_run_config(args: argparse.Namespace, configs: Path) -> Config:
     check_launcher(args.launcher)
     # mmengine reads it; torchrun sets it, older launchers pass the argument.
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = load_config(args, configs)
+    cfg = load_config(args, configs, args.work_dir)
     cfg.launcher = args.launcher
     set_timeout(cfg, args.timeout)
     return cfg

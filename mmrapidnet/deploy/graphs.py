@@ -353,19 +353,17 @@ def _size_divisor(preprocessor: BaseDataPreprocessor) -> int:
 def _channel_conversion(preprocessor: BaseDataPreprocessor) -> bool:
     """Whether the order of the channels is turned round, as each library says it."""
     kinds = _kinds(preprocessor)
+    if 'SegDataPreProcessor' in kinds and preprocessor.test_cfg:
+        raise UserError(
+            'data_preprocessor.test_cfg pads images in testing, which an exported '
+            "segmentor does not: let the pipeline do it (dict(type='Pad', ...))"
+        )
+    if 'ImgDataPreprocessor' in kinds:  # mmengine's, mmdet's and the fork's mmseg's
+        return preprocessor._channel_conversion
     if 'SegDataPreProcessor' in kinds:
-        if preprocessor.test_cfg:
-            raise UserError(
-                'data_preprocessor.test_cfg pads images in testing, which an exported '
-                "segmentor does not: let the pipeline do it (dict(type='Pad', ...))"
-            )
-        if hasattr(preprocessor, 'channel_conversion'):
-            return preprocessor.channel_conversion
-        return preprocessor._channel_conversion  # the fork's is one of mmengine's
+        return preprocessor.channel_conversion
     if 'ClsDataPreprocessor' in kinds:
         return preprocessor.to_rgb
-    if 'ImgDataPreprocessor' in kinds:  # mmengine's and, built on it, mmdet's
-        return preprocessor._channel_conversion
     if type(preprocessor) is BaseDataPreprocessor:
         return False
     raise UserError(

@@ -6,8 +6,7 @@ import pytest
 import tiny_models
 import tiny_pretraining
 from conftest import REPO, assert_one_line_error, run_tool
-
-from mmrapidnet.fuzz.forked import import_libraries, run_forked
+from tool_server import fork_tool
 
 sys.path.append(str(REPO / 'tests' / 'test_compat'))
 import crafted_files
@@ -26,7 +25,6 @@ def commands(shapes_root, tmp_path_factory):
     image = next((shapes_root / 'coco' / 'val2017').iterdir())
     train = ('train.py', config, *data, '--work-dir', folder / 'run')
     cls = ('train.py', classifier, '--data-root', images, '--work-dir', folder / 'cls')
-    import_libraries()
     return lambda file: {
         'convert': ('convert_checkpoint.py', file, folder / 'out.pth'),
         'fuse': ('fuse.py', file, folder / 'out.pth'),
@@ -70,13 +68,10 @@ def test_a_tool_refuses_a_crafted_file(commands, tmp_path, number):
     crafted = FILES[number % len(FILES)]
     file = crafted_files.write(crafted, tmp_path / 'crafted.pth', canary)
     tool, *arguments = commands(file)[NAMES[number]]
-    outcome = run_forked(
-        REPO / 'tools' / tool, [str(a) for a in arguments], tmp_path, 120
-    )
-    assert outcome.fault is None, outcome.output
-    assert outcome.status == 1, outcome.output
-    (line,) = [s for s in outcome.output.splitlines() if s.startswith('error: ')]
-    assert 'crafted.pth' in line
+    done = fork_tool(tool, *arguments, timeout=120)
+    assert done.returncode == 1, done.stderr
+    assert_one_line_error(done, 'crafted.pth')
+    (line,) = [s for s in done.stderr.splitlines() if s.startswith('error: ')]
     assert 'holds' in line or 'is truncated or not a checkpoint' in line
     assert not canary.exists()
 
@@ -88,11 +83,9 @@ def test_every_crafted_file_is_refused_by_a_tool(commands, tmp_path, number):
     crafted = list(crafted_files.CRAFTED)[number]
     file = crafted_files.write(crafted, tmp_path / 'crafted.pth', canary)
     tool, *arguments = commands(file)[NAMES[number % len(NAMES)]]
-    outcome = run_forked(
-        REPO / 'tools' / tool, [str(a) for a in arguments], tmp_path, 120
-    )
-    assert outcome.fault is None, outcome.output
-    assert outcome.status == 1, outcome.output
+    done = fork_tool(tool, *arguments, timeout=120)
+    assert done.returncode == 1, done.stderr
+    assert_one_line_error(done)
     assert not canary.exists()
 
 
