@@ -179,8 +179,10 @@ def test_a_batch_equals_the_librarys(kind, scale, mkldnn, models, use_session):
 def assert_same_instances(found, expected):
     """The same within rounding, in whatever order near ties come.
 
-    A score's error is at most half that of its logit, which reaches 40 here.  Boxes
-    are 192 pixels of an image at most, and what refines them reaches 10.
+    Logits reach 17 here, so `ROUNDING` changes the difference of two by 1.7e-4 and a
+    score by a quarter of that.  Boxes have up to 192 pixels and are refined by up to
+    4.2 times that (21 deviations of 0.2): 4e-3 pixels.  Single values may err by 2.4
+    times as much.
     """
     assert len(found) == len(expected) > 3
     places = [
