@@ -9,7 +9,15 @@ from conftest import REPO
 from fakes import fake, make_record, make_row
 
 from mmrapidnet.analysis.figures import read_published
-from mmrapidnet.benchmark import latency, peers, plots, report, rounds, suite
+from mmrapidnet.benchmark import (
+    contestants,
+    latency,
+    peers,
+    plots,
+    report,
+    rounds,
+    suite,
+)
 from mmrapidnet.errors import UserError
 
 
@@ -93,6 +101,8 @@ def test_figure_of_nothing(measured, published, tmp_path):
 def test_tables_of_the_readme(device, monkeypatch):
     """Every contestant has a baseline, and those of a group stand together."""
     monkeypatch.setattr(peers, 'build_model', lambda name: None)
+    monkeypatch.setattr(contestants, 'find_device', torch.device)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda: True)
     published = read_published('configs/published.yml')
