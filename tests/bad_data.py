@@ -88,6 +88,14 @@ def load(kind: str, root: Path) -> Config:
     return cfg
 
 
+def tell_classes(cfg: Config, classes: tuple[str, ...]) -> None:
+    """Give a detector's data sets other classes, and its heads as many."""
+    for split in ('train', 'val', 'test'):
+        cfg[f'{split}_dataloader'].dataset.metainfo = dict(classes=classes)
+    for head in ('bbox_head', 'mask_head'):
+        cfg.model.roi_head[head].num_classes = len(classes)
+
+
 @cache
 def _config(kind: str) -> Config:
     # Reading it takes longer than most tests.

@@ -21,6 +21,8 @@ _LIBRARIES = ('mmdet.apis', 'mmseg.apis', 'mmpretrain.apis')
 # What argparse ends with.
 _USAGE = 2
 _LOG_MODE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+# What a new process would compute with, and so what a fork does.
+_THREADS = torch.get_num_threads()
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def import_libraries() -> None:
     from mmrapidnet import compat
 
     compat.apply()
-    torch.set_num_threads(1)  # threads do not survive a fork
+    torch.set_num_threads(1)  # threads do not survive a fork, which starts its own
     for name in _LIBRARIES:
         if find_spec(name.partition('.')[0]):
             import_module(name)
@@ -133,6 +135,7 @@ def _become(
     sys.stdout = os.fdopen(1, 'w', buffering=1, closefd=False)
     sys.stderr = os.fdopen(2, 'w', buffering=1, closefd=False)
     os.chdir(folder)
+    torch.set_num_threads(_THREADS)
     sys.argv = [str(script), *arguments]
     sys.path[0] = str(script.parent)
     runpy.run_path(str(script), run_name='__main__')

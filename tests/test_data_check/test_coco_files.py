@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from bad_data import HEIGHT, WIDTH, CocoSplit, load
+from bad_data import HEIGHT, WIDTH, CocoSplit, load, tell_classes
 
 from mmrapidnet.data import CLASSES
 from mmrapidnet.data_check.find import find_in_records, find_problems, sources_of
@@ -259,7 +259,7 @@ def test_names_in_another_spelling(tmp_path):
 
 def test_numbered_names_are_not_misspelt(tmp_path):
     cfg = load('detector', tmp_path)
-    cfg.train_dataloader.dataset.metainfo = {'classes': ('zone 1', 'zone 2')}
+    tell_classes(cfg, ('zone 1', 'zone 2'))
     coco = split_of(tmp_path, {'category_id': 1})
     coco.content['categories'] = [
         {'id': 1, 'name': 'zone 1'},

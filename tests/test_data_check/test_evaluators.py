@@ -23,12 +23,18 @@ def write(root, split, names):
     return coco.write()
 
 
+def found(cfg, loaders=VAL):
+    """All problems but those of the classes, of which the files have one."""
+    problems = find_problems(cfg, loaders)
+    return [p for p in problems if p.kind != 'class without any object']
+
+
 def test_the_same_file(cfg, tmp_path):
-    assert find_problems(cfg, VAL) == []
+    assert found(cfg) == []
     # By another name.
     file = tmp_path / 'annotations' / '..' / 'annotations' / 'instances_val2017.json'
     cfg.val_evaluator.ann_file = str(file)
-    assert find_problems(cfg, VAL) == []
+    assert found(cfg) == []
 
 
 @pytest.mark.parametrize(
@@ -48,7 +54,7 @@ def test_another_file(names, fault, loop, cfg, tmp_path):
     )
     with pytest.raises(UserError, match=message):
         check_datasets(cfg, [f'{loop}_dataloader'])
-    (problem,) = find_problems(cfg, [f'{loop}_dataloader'])
+    (problem,) = found(cfg, [f'{loop}_dataloader'])
     assert (problem.kind, problem.stops) == ('evaluator of other images', True)
     # One of several.
     cfg[f'{loop}_evaluator'] = [dict(type='DumpResults'), cfg[f'{loop}_evaluator']]
@@ -59,7 +65,7 @@ def test_another_file(names, fault, loop, cfg, tmp_path):
 def test_a_file_that_knows_more(cfg, tmp_path):
     cfg.val_evaluator.ann_file = str(write(tmp_path, 'more', 'abcd'))
     check_datasets(cfg, VAL)
-    (problem,) = find_problems(cfg, VAL)
+    (problem,) = found(cfg)
     assert (problem.kind, problem.stops) == ('evaluator with a file of its own', False)
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import cv2
 import pytest
-from bad_data import load, picture
+from bad_data import load, picture, tell_classes
 from coco_truth import evaluate, learnt
 
 from mmrapidnet.data_check.coco_fix import fix_annotations
@@ -195,10 +195,9 @@ def write(export, root):
         path = root / 'annotations' / f'instances_{split}2017.json'
         path.write_text(json.dumps(content))
     cfg = load('detector', root)
+    tell_classes(cfg, export.classes)
     for split in ('train', 'val', 'test'):
-        dataset = cfg[f'{split}_dataloader'].dataset
-        dataset.metainfo = {'classes': export.classes}
-        for step in dataset.pipeline:
+        for step in cfg[f'{split}_dataloader'].dataset.pipeline:
             if 'with_mask' in step:
                 step.with_mask = export.masks
     return cfg

@@ -51,8 +51,8 @@ def test_a_run_stops_before_training(count, cfg, tmp_path):
     )
     with pytest.raises(UserError, match=message):
         check_datasets(cfg, TRAIN)
-    kinds = [(p.kind, p.stops) for p in find_problems(cfg, TRAIN)]
-    assert kinds == [('model of another number of classes', True)]
+    stops = [p.kind for p in find_problems(cfg, TRAIN) if p.stops]
+    assert stops == ['model of another number of classes']
 
 
 @pytest.mark.parametrize(

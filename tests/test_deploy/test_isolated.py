@@ -31,11 +31,14 @@ def write_ncnn(path, layer):
     return path
 
 
+@pytest.fixture
 def children():
-    return psutil.Process().children()
+    """What this process has started since."""
+    before = set(psutil.Process().children())
+    return lambda: [c for c in psutil.Process().children() if c not in before]
 
 
-def test_outputs_and_metadata_are_the_files(tmp_path):
+def test_outputs_and_metadata_are_the_files(tmp_path, children):
     path = write_ncnn(tmp_path / 'relu.ncnn.param', 'ReLU relu 1 1')
     session = open_session(path, threads=1, isolated=True)
     assert session.metadata == load_format('ncnn').Session(path).metadata

@@ -9,7 +9,8 @@ from mmrapidnet.errors import UserError
 
 
 def config(scope='mmpretrain', **model):
-    return Config(dict(default_scope=scope, model=model, train_cfg=dict(max_epochs=1)))
+    run = dict(train_cfg=dict(max_epochs=1), work_dir='work_dirs/a')
+    return Config(dict(default_scope=scope, model=model, **run))
 
 
 @pytest.mark.parametrize('model', [{}, dict(backbone=None), dict(head=None)])

@@ -194,9 +194,10 @@ def _quantize(
     Ranges reach to the extremes of all images. With the mean of each image's extremes,
     NNCF's default, 7 of 720 predictions of a classifier of Shapes changed; so does 1.
 
-    Weights have 7 bits in every layer, not in the first alone: processors without
-    VNNI add two products in 16 bits, which products of 8 and 8 bits can exceed. Of a
-    small segmenter the difference from float was twice as large on them.
+    Weights have 7 bits in every layer but depthwise convolutions, not in the first
+    alone: processors without VNNI add two products in 16 bits, which products of 8 and
+    8 bits can exceed. Of a small segmenter the difference from float was twice as large
+    on them.
     """
     with needs_extra(NAME):
         import nncf
