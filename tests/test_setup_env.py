@@ -248,7 +248,12 @@ class FakeEnvironment:
     def pip(self, progress, command, *arguments):
         if command == 'download':
             folder = Path(arguments[arguments.index('-d') + 1])
-            (folder / 'mmcv-2.1.0').mkdir()
+            sources = (
+                folder / 'mmcv-2.1.0' / 'mmcv' / 'ops' / 'csrc' / 'pytorch' / 'cpu'
+            )
+            sources.mkdir(parents=True)
+            for name in ('../nms.cpp', 'nms.cpp', 'psamask.cpp'):
+                (sources / name).write_text(f'// {name}')
         elif '--find-links' in arguments:
             self.mmcv = arguments[arguments.index('--find-links') + 1]
         else:
@@ -358,6 +363,24 @@ class TestMmcv:
         assert list((setup_env.cache_root() / key).iterdir()) == []
         kept = env.folder / 'mmcv-build' / key / 'mmcv-2.1.0'
         assert kept.is_dir(), 'the next run resumes from the objects in there'
+
+    def test_sources_are_joined_but_for_those_that_clash(
+        self, setup_env, env, progress
+    ):
+        self.result = None
+        with pytest.raises(setup_env.SetupError):
+            setup_env.Mmcv(env).install(progress)
+        (folder,) = env.folder.glob('mmcv-build/*/mmcv-2.1.0/mmcv/ops/csrc/pytorch')
+        compiled = [*folder.glob('*.cpp'), *folder.glob('cpu/*.cpp')]
+        joined = [folder / f'joined_{number}.cpp' for number in range(4)]
+        assert sorted(compiled) == sorted([folder / 'cpu' / 'psamask.cpp', *joined])
+        included = [file.read_text().splitlines() for file in joined]
+        assert {lines[0] for lines in included} == {'#include <torch/extension.h>'}
+        assert sorted(line for lines in included for line in lines[1:]) == [
+            '#include "cpu/nms.inc"',
+            '#include "nms.inc"',
+        ]
+        assert (folder / 'cpu' / 'nms.inc').read_text() == '// nms.cpp'
 
     def test_a_gpu_without_its_compiler(self, setup_env, env, progress, monkeypatch):
         monkeypatch.setattr(env, 'output', lambda code: '2.13.0+cu130 True')
