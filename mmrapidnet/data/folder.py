@@ -21,6 +21,7 @@ from mmrapidnet.folders import check_only
 
 MARKER = 'shapes.json'
 MIN_SIZE = 64
+MAX_SIZE = 4096
 SPLITS = ('train', 'val')
 
 
@@ -97,9 +98,10 @@ def _check(parameters: dict[str, Any]) -> None:
     for split, count in splits.items():
         if count < 1:
             raise UserError(f'{split} must have at least 1 image, got {count}')
-    if parameters['image_size'] < MIN_SIZE:
+    if not MIN_SIZE <= parameters['image_size'] <= MAX_SIZE:
         raise UserError(
-            f'image_size must be at least {MIN_SIZE}, got {parameters["image_size"]}'
+            f'image_size must be from {MIN_SIZE} to {MAX_SIZE}, got '
+            f'{parameters["image_size"]}'
         )
     if parameters['seed'] < 0:
         raise UserError(f'seed must not be negative, got {parameters["seed"]}')

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -71,7 +72,9 @@ def check_image(
     ]
 
 
-def find_lost_depth(path: str, source: Source) -> str | None:
+def find_lost_depth(
+    path: str | Path, load: Callable[[dict[str, Any]], dict[str, Any]]
+) -> str | None:
     """Say what is lost of an image of more than 8 bits a channel.
 
     Full 16 bits are read as 8 without harm; what fills only the lower 12 of them, as
@@ -79,14 +82,17 @@ def find_lost_depth(path: str, source: Source) -> str | None:
 
     Args:
         path: The image.
-        source: The data set whose pipeline reads it.
+        load: The transform that reads it; an image that tells itself to be of 8 bits is
+            not read.
 
     Returns:
         What becomes of its values and how to keep them; None if they are kept.
     """
     content = Path(path).read_bytes()
-    image = source.loader({'img_path': path})['img']
-    return _lost_depth(content, _read_header(content), image)
+    header = _read_header(content)
+    if header and _bits(content, header) <= _BYTE_BITS:
+        return None
+    return _lost_depth(content, header, load({'img_path': str(path)})['img'])
 
 
 def too_thin(height: int, width: int, scale: tuple[float, float] | None) -> bool:

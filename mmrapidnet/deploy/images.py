@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS
 
+from mmrapidnet.data_check.images import find_lost_depth
 from mmrapidnet.engine.config import iter_datasets
 from mmrapidnet.engine.dataset_check import check_datasets
 from mmrapidnet.errors import UserError
@@ -67,12 +68,13 @@ def read_image(pipeline: Pipeline, path: str | Path) -> dict[str, Any]:
         ``inputs`` and ``data_samples``.
 
     Raises:
-        UnreadableImageError: If there is no such image, it is damaged, or the pipeline
-            cannot take it.
+        UnreadableImageError: If there is no such image, it is damaged, its values would
+            lose their depth, or the pipeline cannot take it.
     """
     check_image(path)
     try:
-        return pipeline(dict(img_path=str(path), img_id=0))
+        sample = pipeline(dict(img_path=str(path), img_id=0))
+        lost = _find_lost_depth(pipeline, path)
     except Exception as error:  # transforms raise whatever they like
         if not _can_be_decoded(path):
             raise UnreadableImageError(
@@ -82,6 +84,15 @@ def read_image(pipeline: Pipeline, path: str | Path) -> dict[str, Any]:
             f'{path} does not go through the test pipeline: {type(error).__name__}: '
             f'{error}'
         ) from error
+    if lost:
+        raise UnreadableImageError(f'{path}: {lost}')
+    return sample
+
+
+def _find_lost_depth(pipeline: Pipeline, path: str | Path) -> str | None:
+    steps = getattr(pipeline, 'transforms', ())
+    loaders = [step for step in steps if type(step).__name__ == 'LoadImageFromFile']
+    return find_lost_depth(path, loaders[0]) if loaders else None
 
 
 def _can_be_decoded(path: str | Path) -> bool:

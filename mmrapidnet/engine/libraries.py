@@ -26,9 +26,15 @@ def require_library(cfg: Config) -> str:
         'mmdet', 'mmseg' or 'mmpretrain'.
 
     Raises:
-        UserError: If the config has another scope or the library is absent.
+        UserError: If the config has another scope or the library is absent, or its
+            model is no dict.
     """
     scope = cfg.get('default_scope')
+    model = cfg.get('model')
+    if not isinstance(model, (dict, type(None))):
+        raise UserError(
+            f'model of {cfg.filename} is {model!r}: it must be a dict with a type'
+        )
     if scope not in LIBRARIES:
         raise UserError(
             f'default_scope of {cfg.filename} is {scope!r}: it must be one of '

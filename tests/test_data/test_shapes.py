@@ -295,7 +295,8 @@ def test_unwritable_place_is_named(tmp_path):
         ({'splits': {}}, r"splits must name 'train', 'val' or both, got \[\]"),
         ({'splits': {'test': 3}}, r"or both, got \['test'\]"),
         ({'splits': {'val': 0}}, 'val must have at least 1 image, got 0'),
-        ({'image_size': 63}, 'image_size must be at least 64, got 63'),
+        ({'image_size': 63}, 'image_size must be from 64 to 4096, got 63'),
+        ({'image_size': 10**8}, 'image_size must be from 64 to 4096, got 100000000'),
         ({'seed': -1}, 'seed must not be negative, got -1'),
     ],
 )

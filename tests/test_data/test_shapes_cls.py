@@ -273,7 +273,7 @@ def test_scenes_and_single_objects_do_not_replace_each_other(tmp_path):
     [
         ({'splits': {}}, r"splits must name 'train', 'val' or both, got \[\]"),
         ({'splits': {'val': 0}}, 'val must have at least 1 image, got 0'),
-        ({'image_size': 63}, 'image_size must be at least 64, got 63'),
+        ({'image_size': 63}, 'image_size must be from 64 to 4096, got 63'),
         ({'seed': -1}, 'seed must not be negative, got -1'),
     ],
 )

@@ -192,13 +192,13 @@ def test_twelve_bits(kind, channels, read, tmp_path):
     path = tmp_path / f'image{kind}'
     path.write_bytes(twelve_bits(kind, channels))
     for backend in ('cv2', 'pillow')[: 2 if channels == 1 else 1]:
-        fate = find_lost_depth(str(path), source(backend))
+        fate = find_lost_depth(path, source(backend).loader)
         values = read if backend == 'cv2' else '255 to 255'
         assert fate.startswith(f'its values 1008 to 2288 are read as {values}; keep')
         (problem,) = check_sample(source(backend), Sample(str(path)))[0]
         assert (problem.kind, problem.stops) == ('image that loses its depth', True)
     whole = dict(color_type=3, to_float32=True)
-    assert find_lost_depth(str(path), source('cv2', **whole)) is None
+    assert find_lost_depth(path, source('cv2', **whole).loader) is None
 
 
 def test_twelve_bits_in_a_run(tmp_path):
@@ -236,7 +236,7 @@ def test_sixteen_bits_of_one_value(value, tmp_path):
     path = tmp_path / 'image.png'
     plain = np.full((HEIGHT, WIDTH), value, np.uint16)
     path.write_bytes(cv2.imencode('.png', plain)[1].tobytes())
-    assert find_lost_depth(str(path), source('cv2')) is None
+    assert find_lost_depth(path, source('cv2').loader) is None
 
 
 @pytest.mark.parametrize('backend', ['cv2', 'pillow'])

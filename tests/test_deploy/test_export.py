@@ -295,6 +295,15 @@ def test_a_truncated_image(run, tmp_path):
     assert list(tmp_path.iterdir()) == [image]
 
 
+def test_an_image_that_would_lose_its_depth(run, tmp_path):
+    values = np.random.default_rng(0).integers(1008, 2289, (60, 80), np.uint16)
+    image = tmp_path / 'scan.tiff'
+    image.write_bytes(cv2.imencode('.tiff', values)[1].tobytes())
+    fault = 'scan.tiff: its values 1008 to 2288 are read as 3 to 8; keep them by'
+    with pytest.raises(UserError, match=fault):
+        run('segmenter', image=str(image))
+
+
 def test_an_older_torch_is_told_before_anything_is_read(monkeypatch):
     monkeypatch.setattr(torch, '__version__', '2.5.1')
     with pytest.raises(

@@ -222,7 +222,10 @@ def test_unknown_scope(monkeypatch):
         UserError, match=r'needs mmdet, .* pip install "mmrapidnet\[det'
     ):
         require_library(cfg)
-    cfg.default_scope = 'mmocr'
+    cfg.model = 1
+    with pytest.raises(UserError, match='model of .* is 1: it must be a dict'):
+        require_library(cfg)
+    cfg.default_scope, cfg.model = 'mmocr', {}
     with pytest.raises(UserError, match="is 'mmocr': it must be one of mmdet, mmseg"):
         require_library(cfg)
 
