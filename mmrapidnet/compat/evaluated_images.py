@@ -8,7 +8,7 @@ Reason:
     is missing it ends in an assertion.
 
 Condition:
-    mmdet's metrics are in use.
+    mmdet's metric is imported.
 
 What it does:
     ``CocoMetric``, and what derives from it, counts the images there are predictions
@@ -17,38 +17,23 @@ What it does:
 """
 
 import functools
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
+from mmrapidnet.compat.when_imported import when_imported
 from mmrapidnet.errors import UserError
 
 
 def apply() -> None:
-    """Let evaluators patch mmdet's metric once it is there."""
-    from mmengine.evaluator import Evaluator
-
-    _before_use(Evaluator)
+    """Patch mmdet's ``CocoMetric``."""
+    when_imported('mmdet.evaluation.metrics.coco_metric', _patch)
 
 
 @functools.cache  # once
-def _before_use(evaluator: type) -> None:
-    stock = evaluator.__init__
-
-    @functools.wraps(stock)
-    def init(self: Any, metrics: Any) -> None:
-        stock(self, metrics)
-        if 'mmdet.evaluation' in sys.modules:
-            from mmdet.evaluation import CocoMetric
-
-            _count_tested_images(CocoMetric)
-
-    evaluator.__init__ = init
-
-
-@functools.cache  # once
-def _count_tested_images(metric: type) -> None:
+def _patch(module: ModuleType) -> None:
+    metric = module.CocoMetric
     metric.process = _with_paths(metric.process)
     metric.results2json = _of_those_tested(metric.results2json)
 

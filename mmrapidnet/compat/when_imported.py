@@ -16,24 +16,24 @@ def when_imported(name: str, patch: Callable[[ModuleType], None]) -> None:
         name: Full name of the module, which need not be installed.
         patch: Called once with the module.
     """
-    finder = _Finder(name, patch)
     if name in sys.modules:
         patch(sys.modules[name])
-    elif finder not in sys.meta_path:
+        return
+    finders = (finder for finder in sys.meta_path if isinstance(finder, _Finder))
+    finder = next((finder for finder in finders if finder.name == name), None)
+    if finder is None:
+        finder = _Finder(name)
         sys.meta_path.insert(0, finder)
+    if patch not in finder.patches:
+        finder.patches.append(patch)
 
 
 class _Finder(MetaPathFinder):
     """Finds one module as Python would, and has it patched after it has run."""
 
-    def __init__(self, name: str, patch: Callable[[ModuleType], None]) -> None:
-        self.name, self.patch = name, patch
-
-    def __eq__(self, other: object) -> bool:
-        same = isinstance(other, _Finder)
-        return same and (self.name, self.patch) == (other.name, other.patch)
-
-    __hash__ = None
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.patches: list[Callable[[ModuleType], None]] = []
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -46,7 +46,8 @@ class _Finder(MetaPathFinder):
 
             def run_and_patch(module: ModuleType) -> None:
                 run(module)
-                self.patch(module)
+                for patch in self.patches:
+                    patch(module)
 
             spec.loader.exec_module = run_and_patch
         return spec

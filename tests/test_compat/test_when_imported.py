@@ -23,12 +23,18 @@ def double(module):
     module.VALUE *= 2
 
 
+def triple(module):
+    module.VALUE *= 3
+
+
 def test_before_it_is_imported(module):
+    """Each of several patches, once however often it is asked for."""
     for _ in range(2):
         when_imported(module, double)
+        when_imported(module, triple)
     assert module not in sys.modules
     assert importlib.import_module('made_up_library').VALUE == 1
-    assert importlib.import_module(module).VALUE == 2
+    assert importlib.import_module(module).VALUE == 6
 
 
 def test_after_it_was_imported(module):
