@@ -19,6 +19,7 @@ from mmrapidnet.data_check.find import sources_of
 from mmrapidnet.data_check.layout import check_layout, hint_of
 from mmrapidnet.data_check.source import Source
 from mmrapidnet.engine.config import iter_datasets
+from mmrapidnet.engine.evaluators import list_metrics
 from mmrapidnet.errors import UserError
 
 
@@ -81,10 +82,7 @@ def _read_instead(cfg: Config, dataloaders: list[str], path: str, copy: str) -> 
             file = os.path.join(dataset.get('data_root') or '', dataset['ann_file'])
             if os.path.abspath(file) == path:
                 dataset['ann_file'] = copy
-        evaluators = cfg.get(name.replace('_dataloader', '_evaluator')) or []
-        if isinstance(evaluators, dict):
-            evaluators = [evaluators]
-        for evaluator in evaluators:
-            file = evaluator.get('ann_file')
+        for metric in list_metrics(cfg.get(name.replace('_dataloader', '_evaluator'))):
+            file = metric.get('ann_file')
             if file and os.path.abspath(file) == path:
-                evaluator['ann_file'] = copy
+                metric['ann_file'] = copy

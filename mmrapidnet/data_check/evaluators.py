@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmrapidnet.data_check.problem import Problem
 from mmrapidnet.data_check.source import Source
 from mmrapidnet.engine.config import iter_datasets
+from mmrapidnet.engine.evaluators import evaluates_apart, list_metrics
 
 
 def check_evaluators(cfg: Config, dataloaders: list[str]) -> Iterator[Problem]:
@@ -77,15 +78,11 @@ def find_contradiction(
 
 
 def _annotation_files(evaluator: Any) -> Iterator[str]:
-    if isinstance(evaluator, (list, tuple)):
-        for item in evaluator:
-            yield from _annotation_files(item)
-    elif isinstance(evaluator, dict):
-        # One for each data set, which only a run can tell apart.
-        if 'dataset_prefixes' not in evaluator:
-            yield from _annotation_files(evaluator.get('metrics', ()))
-        if evaluator.get('ann_file'):
-            yield evaluator['ann_file']
+    # Which metric is of which data set is only known in a run.
+    if not evaluates_apart(evaluator):
+        for metric in list_metrics(evaluator):
+            if metric.get('ann_file'):
+                yield metric['ann_file']
 
 
 def _is_same(file: str, other: str) -> bool:

@@ -31,6 +31,7 @@ from mmrapidnet.data_check.problem import Problem
 from mmrapidnet.data_check.sample import Sample
 from mmrapidnet.data_check.source import Source
 from mmrapidnet.engine.config import iter_datasets
+from mmrapidnet.engine.evaluators import list_metrics
 from mmrapidnet.errors import UserError
 
 _CHUNK = 16  # images that a thread takes at once
@@ -213,9 +214,8 @@ def _from_all_parts(samples: list[Sample]) -> Iterator[Sample]:
 
 def _is_predicted_on(cfg: Config, dataloader: str) -> bool:
     """Whether the evaluators of a dataloader only write what was predicted."""
-    found = cfg.get(dataloader.replace('_dataloader', '_evaluator')) or []
-    evaluators = found if isinstance(found, (list, tuple)) else [found]
-    return bool(evaluators) and all(e.get('format_only') for e in evaluators)
+    metrics = list_metrics(cfg.get(dataloader.replace('_dataloader', '_evaluator')))
+    return bool(metrics) and all(metric.get('format_only') for metric in metrics)
 
 
 def _samples_of(source: Source, thorough: bool) -> tuple[list[Problem], list[Sample]]:
