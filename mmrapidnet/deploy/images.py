@@ -15,6 +15,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DATASETS
 
 from mmrapidnet.data_check.images import find_lost_depth
+from mmrapidnet.data_check.type_name import type_name
 from mmrapidnet.engine.config import iter_datasets
 from mmrapidnet.engine.dataset_check import check_datasets
 from mmrapidnet.errors import UserError
@@ -115,12 +116,7 @@ def build_pipeline(cfg: Config) -> Pipeline:
         UserError: If the config tests nothing.
     """
     transforms = deepcopy(_get_dataset(cfg, 'test_dataloader')['pipeline'])
-    return Compose([t for t in transforms if not _loads_annotations(t['type'])])
-
-
-def _loads_annotations(kind: str | type) -> bool:
-    name = kind if isinstance(kind, str) else kind.__name__
-    return _ANNOTATIONS.search(name) is not None
+    return Compose([t for t in transforms if not _ANNOTATIONS.search(type_name(t))])
 
 
 def check_image(path: str | Path) -> None:

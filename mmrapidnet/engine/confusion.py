@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.registry import METRICS
 
+from mmrapidnet.data_check.type_name import type_name
 from mmrapidnet.engine.config import add_import
 from mmrapidnet.engine.evaluators import add_metric, evaluates_apart, list_metrics
 from mmrapidnet.errors import UserError
@@ -161,8 +162,7 @@ def list_class_figures(confusion: ClassConfusion) -> list[dict[str, Any]]:
 
 def _counted(metrics: Iterable[Any]) -> Iterator[dict[str, Any]]:
     for metric in metrics:
-        kind = metric.get('type') if isinstance(metric, dict) else None
-        kind = str(getattr(kind, '__name__', kind)).rpartition('.')[2]
+        kind = type_name(metric) if isinstance(metric, dict) else None
         if kind in _COUNTED and not metric.get('format_only'):
             counted = dict(type=ClassConfusion.__name__, unit=_COUNTED[kind])
             if kind == 'IoUMetric':
