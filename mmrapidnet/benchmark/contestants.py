@@ -23,7 +23,6 @@ from mmrapidnet.benchmark.runtimes import (
     compile_module,
     find_runtime,
     memory_format,
-    pack_module,
     place,
 )
 from mmrapidnet.engine.devices import find_device
@@ -112,7 +111,6 @@ class ClassifierContestant(Contestant):
             return self._open_file()
         image = self._draw().to(self.device, memory_format=memory_format(self.runtime))
         model = place(self._build(), self.runtime, self.device)
-        model = pack_module(model, self.runtime, lambda module: module(image))
         model = compile_module(model, self.runtime, self.device)
         return call_in_torch(lambda: model(image), self.runtime, self.device)
 

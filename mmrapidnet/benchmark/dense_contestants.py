@@ -21,12 +21,7 @@ from mmrapidnet.analysis.complexity import Complexity, count_macs, count_paramet
 from mmrapidnet.benchmark.contestants import Contestant, find_runtimes
 from mmrapidnet.benchmark.latency import Call
 from mmrapidnet.benchmark.peers import randomize_norms
-from mmrapidnet.benchmark.runtimes import (
-    call_in_torch,
-    compile_parts,
-    pack_module,
-    place,
-)
+from mmrapidnet.benchmark.runtimes import call_in_torch, compile_parts, place
 from mmrapidnet.checkpoints.pretrained import read_checkpoint
 from mmrapidnet.data import draw_scene
 from mmrapidnet.deploy.calibration import CalibrationImages
@@ -129,13 +124,14 @@ class DenseContestant(Contestant):
         if self.runtime.format:
             return self._open_file(cfg, prepare)
 
-        def infer_by(model: nn.Module) -> Any:
+        model = self._build()
+
+        def infer() -> Any:
             data = prepare(dict(img_path=self.image, img_id=0))
             batch = {key: [value] for key, value in data.items()}
             return model.test_step(batch)[0]
 
-        model = pack_module(self._build(), self.runtime, infer_by)
-        return call_in_torch(lambda: infer_by(model), self.runtime, self.device)
+        return call_in_torch(infer, self.runtime, self.device)
 
     def complexity(self) -> Complexity:
         """Count the model's parameters, of a segmenter also multiply-accumulates.

@@ -14,7 +14,6 @@ from torch import nn
 
 from mmrapidnet.analysis.machine import has_bf16
 from mmrapidnet.benchmark.latency import wait_for
-from mmrapidnet.deploy.pack import pack
 from mmrapidnet.errors import UserError
 from mmrapidnet.steps import say
 
@@ -32,7 +31,6 @@ class Runtime:
         fused: Whether everything linear is merged first.
         channels_last: Whether PyTorch keeps feature maps as NHWC in memory.
         compiled: Whether by ``torch.compile``.
-        packed: Whether by `mmrapidnet.deploy.pack`.
         format: The format of the exported file that is run; None in PyTorch.
     """
 
@@ -41,7 +39,6 @@ class Runtime:
     fused: bool = False
     channels_last: bool = False
     compiled: bool = False
-    packed: bool = False
     format: str | None = None
 
 
@@ -65,13 +62,12 @@ def _list_runtimes() -> list[Runtime]:
         for name, options in _IN_TORCH.items()
         for precision in _DTYPES
     ]
-    packed = Runtime('packed', fused=True, channels_last=True, packed=True)
     exported = [
         Runtime(_name(name, precision), precision, fused=True, format=format_)
         for name, (format_, precisions) in _EXPORTED.items()
         for precision in precisions
     ]
-    return [*in_torch, packed, *exported]
+    return [*in_torch, *exported]
 
 
 def _name(name: str, precision: str) -> str:
@@ -113,8 +109,6 @@ def find_runtime(name: str, device: str = 'cpu') -> Runtime:
             raise UserError(
                 f'{name} runs on the CPU here: leave it out or give --device cpu'
             )
-    if runtime.packed and device != 'cpu':
-        raise UserError(f'{name} is for a CPU: leave it out or give --device cpu')
     if runtime.compiled and device == 'cpu' and not _find_compiler():
         raise UserError(
             f'{name} needs a C++ compiler, such as g++: install one or leave it out'
@@ -188,22 +182,6 @@ def compile_parts(model: nn.Module, runtime: Runtime, device: str) -> nn.Module:
             module = compile_module(getattr(model, part), runtime, device)
             setattr(model, part, module)
     return model
-
-
-def pack_module(
-    module: nn.Module, runtime: Runtime, run: Callable[[nn.Module], Any]
-) -> nn.Module:
-    """Pack a module's convolutions for oneDNN.
-
-    Args:
-        module: A fused module.
-        runtime: A packed one; others leave the module as it is.
-        run: Calls the module that it is given once.
-
-    Returns:
-        The module that is to be called.
-    """
-    return pack(module, run) if runtime.packed else module
 
 
 def place(module: nn.Module, runtime: Runtime, device: str) -> nn.Module:

@@ -30,17 +30,35 @@ FIGURE = 'benchmark.png'
 
 _CLASSIFIER_RUNTIMES = {
     'cpu': (
-        *('eager', 'fused', 'fused-channels_last', 'packed', 'compile', 'onnxruntime'),
-        *('openvino', 'openvino-bf16', 'openvino-int8', 'ncnn'),
+        'eager',
+        'fused',
+        'fused-channels_last',
+        'compile',
+        'onnxruntime',
+        'openvino',
+        'openvino-bf16',
+        'openvino-int8',
+        'ncnn',
     ),
     'cuda': (
-        *('eager', 'channels_last', 'eager-fp16', 'channels_last-fp16', 'fused'),
-        *('fused-channels_last', 'fused-channels_last-fp16', 'compile', 'compile-fp16'),
+        'eager',
+        'channels_last',
+        'eager-fp16',
+        'channels_last-fp16',
+        'fused',
+        'fused-channels_last',
+        'fused-channels_last-fp16',
+        'compile',
+        'compile-fp16',
     ),
 }
 _DENSE_RUNTIMES = {
     'cpu': (
-        *('eager', 'fused', 'fused-channels_last', 'packed', 'onnxruntime', 'openvino'),
+        'eager',
+        'fused',
+        'fused-channels_last',
+        'onnxruntime',
+        'openvino',
         'openvino-bf16',
     ),
     'cuda': ('eager', 'fused', 'fused-channels_last', 'fused-channels_last-fp16'),
@@ -50,13 +68,20 @@ _TRAINING_RUNTIMES = {
     'cuda': ('eager', 'channels_last', 'channels_last-fp16'),
 }
 _THROUGHPUT_RUNTIMES = (
-    *('eager', 'fused-channels_last', 'packed', 'openvino', 'openvino-bf16'),
+    'eager',
+    'fused-channels_last',
+    'openvino',
+    'openvino-bf16',
     'openvino-int8',
 )
-_PEER_RUNTIMES = ('eager', 'packed', 'openvino', 'openvino-bf16', 'openvino-int8')
+_PEER_RUNTIMES = ('eager', 'openvino', 'openvino-bf16', 'openvino-int8')
 _PEERS = (
-    *('rapidnet_ti', 'repvit_m0_9', 'mobilevig_ti', 'mobilenetv2_x1_4'),
-    *('timm:fastvit_t8', 'mmpretrain:resnet50_8xb32_in1k'),
+    'rapidnet_ti',
+    'repvit_m0_9',
+    'mobilevig_ti',
+    'mobilenetv2_x1_4',
+    'timm:fastvit_t8',
+    'mmpretrain:resnet50_8xb32_in1k',
 )
 
 

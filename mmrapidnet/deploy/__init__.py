@@ -1,6 +1,5 @@
 """From a trained model to a file that runs without PyTorch: fuse, export, run."""
 
 from mmrapidnet.deploy.fuse import fuse, is_fused
-from mmrapidnet.deploy.pack import pack
 
-__all__ = ['fuse', 'is_fused', 'pack']
+__all__ = ['fuse', 'is_fused']
