@@ -16,7 +16,6 @@ from mmrapidnet.checkpoints.writing import (
 )
 from mmrapidnet.deploy.fuse import fuse
 from mmrapidnet.deploy.loading import load_model
-from mmrapidnet.deploy.stored_config import load_stored_model
 from mmrapidnet.engine.config import load_config
 from mmrapidnet.errors import UserError
 
@@ -46,9 +45,7 @@ class Fusion:
         return f'{self.source}: {self.tensors_before} tensors fused into {self.tensors}'
 
 
-def fuse_checkpoint(
-    src: str | Path, dst: str | Path, config: str | None = None
-) -> Fusion:
+def fuse_checkpoint(src: str | Path, dst: str | Path, config: str) -> Fusion:
     """Write the checkpoint of the fused model.
 
     The new file holds the fused weights, the labels and a record of where they are
@@ -59,25 +56,21 @@ def fuse_checkpoint(
         src: A checkpoint.
         dst: The file to write: ``.safetensors`` in that format, any other as
             ``torch.save`` does it.
-        config: Path of the config of its model. Defaults to None: the config that
-            mmengine stored in the checkpoint, read as data.
+        config: Path of the config of its model.
 
     Returns:
         What was done.
 
     Raises:
-        UserError: If a file cannot be read or written, is fused already, does not
-            fit the config, or brings no config.
+        UserError: If a file cannot be read or written, is fused already, or does not
+            fit the config.
     """
     src, dst = Path(src), Path(dst)
     check_destination(src, dst)
     content = read_checkpoint(str(src))
     if is_fused_checkpoint(content):
         raise UserError(f'{src} is fused already: use it as it is')
-    if config:
-        model = load_model(load_config(config), content, str(src))
-    else:
-        model = load_stored_model(content, str(src))
+    model = load_model(load_config(config), content, str(src))
     before, fused = model.state_dict(), fuse(model).state_dict()
     fusion = Fusion(
         source=src.name,

@@ -71,12 +71,12 @@ def test_testing_without_a_teacher(trained, roots, layout, tmp_path):
 
 
 def test_fusing_and_exporting(trained, roots, tmp_path):
-    """The average, by the config that the checkpoint itself brings."""
+    """The average, without the teacher's file."""
     config, checkpoint, _ = trained
     root = roots['folders']
     plain = evaluate(config, checkpoint, root, tmp_path / 'plain')
     fused = tmp_path / 'fused.pth'
-    done = fork_tool('fuse.py', checkpoint, fused)
+    done = fork_tool('fuse.py', checkpoint, fused, '--config', config)
     assert done.returncode == 0, done.stderr[-3000:]
     for arguments in ((fused,), (checkpoint, '--fuse')):
         found = evaluate(config, arguments[0], root, tmp_path / 'f', *arguments[1:])

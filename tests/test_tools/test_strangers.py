@@ -27,7 +27,7 @@ def commands(shapes_root, tmp_path_factory):
     cls = ('train.py', classifier, '--data-root', images, '--work-dir', folder / 'cls')
     return lambda file: {
         'convert': ('convert_checkpoint.py', file, folder / 'out.pth'),
-        'fuse': ('fuse.py', file, folder / 'out.pth'),
+        'fuse': ('fuse.py', file, folder / 'out.pth', '--config', config),
         'test': ('test.py', config, file, *data, '--work-dir', folder / 'test'),
         'infer': (
             *('infer.py', image, '--config', config),
@@ -92,6 +92,12 @@ def test_every_crafted_file_is_refused_by_a_tool(commands, tmp_path, number):
 def test_a_process_of_its_own_refuses_one(tmp_path):
     canary = tmp_path / 'canary'
     file = crafted_files.write('zip: os.system', tmp_path / 'crafted.pth', canary)
-    done = run_tool('fuse.py', file, tmp_path / 'out.pth')
+    done = run_tool(
+        'fuse.py',
+        file,
+        tmp_path / 'out.pth',
+        '--config',
+        REPO / 'configs' / 'semfpn_rapidnet_ti_shapes.py',
+    )
     assert_one_line_error(done, 'crafted.pth holds posix.system, which is not data')
     assert not canary.exists()

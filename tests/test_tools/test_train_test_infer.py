@@ -206,7 +206,7 @@ def test_testing_and_drawing_fused(detector, segmenter, shapes_root, tmp_path):
             assert record['metrics'] == pytest.approx(plain, abs=0.1)
 
     checkpoint, fused = detector[0] / 'iter_4.pth', tmp_path / 'fused.pth'
-    done = fork_tool('fuse.py', checkpoint, fused)
+    done = fork_tool('fuse.py', checkpoint, fused, '--config', DET)
     assert done.returncode == 0, done.stderr
     plain = json.loads((detector[0] / 'metrics.json').read_text())['metrics']
     record = evaluate(DET, fused, shapes_root / 'coco', tmp_path / 'det')
