@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -82,14 +83,6 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         'the evaluators there',
     )
     parser.add_argument(
-        '--shapes',
-        nargs='?',
-        const=SHAPES_ROOT,
-        metavar='DIR',
-        help="the config's model on Shapes instead of its own data; DIR is what "
-        f'tools/make_shapes.py wrote (default: {SHAPES_ROOT})',
-    )
-    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=_SettingsAction,
@@ -107,6 +100,14 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', help='the folder for logs and models')
     add_config_arguments(parser)
     parser.add_argument(
+        '--shapes',
+        nargs='?',
+        const=SHAPES_ROOT,
+        metavar='DIR',
+        help="the config's model on Shapes instead of its own data; DIR is what "
+        f'tools/make_shapes.py wrote (default: {SHAPES_ROOT})',
+    )
+    parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
@@ -123,38 +124,29 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(
-    args: argparse.Namespace, configs: Path, work_dir: str | None = None
+    args: argparse.Namespace,
+    work_dir: str | None = None,
+    adapt: Callable[[Config], None] | None = None,
 ) -> Config:
     """Mend the stack, then read the config that a command was called with.
 
     Args:
         args: What a parser with `add_config_arguments` and ``config`` gave.
-        configs: The folder of the project's configs.
         work_dir: Folder for logs and models. Defaults to None: as the config says.
+        adapt: What else changes the config. Defaults to None: nothing.
 
     Returns:
         The config.
 
     Raises:
-        UserError: If there is no such config, or its data are asked for in two
-            places.
+        UserError: If there is no such config.
     """
     from mmrapidnet import compat
     from mmrapidnet.engine import config
-    from mmrapidnet.engine.shapes import adaptor_to_shapes
 
-    if args.shapes and args.data_root:
-        raise UserError(
-            f'--shapes {args.shapes} and --data-root {args.data_root} both say where '
-            'the data are: give one of them'
-        )
     compat.apply()
     return config.load_config(
-        args.config,
-        args.cfg_options,
-        args.data_root,
-        work_dir,
-        adapt=adaptor_to_shapes(args.shapes, configs),
+        args.config, args.cfg_options, args.data_root, work_dir, adapt
     )
 
 
@@ -169,15 +161,24 @@ def load_run_config(args: argparse.Namespace, configs: Path) -> Config:
         The config.
 
     Raises:
-        UserError: As :func:`load_config`, or if the launcher did not start this
-            process.
+        UserError: As :func:`load_config`, if the data are asked for in two places, or
+            if the launcher did not start this process.
     """
     from mmrapidnet.engine.processes import check_launcher, set_timeout
+    from mmrapidnet.engine.shapes import point_at_shapes
 
     check_launcher(args.launcher)
+    if args.shapes and args.data_root:
+        raise UserError(
+            f'--shapes {args.shapes} and --data-root {args.data_root} both say where '
+            'the data are: give one of them'
+        )
     # mmengine reads it; torchrun sets it, older launchers pass the argument.
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = load_config(args, configs, args.work_dir)
+    adapt = None
+    if args.shapes:
+        adapt = partial(point_at_shapes, root=args.shapes, configs=configs)
+    cfg = load_config(args, args.work_dir, adapt)
     cfg.launcher = args.launcher
     set_timeout(cfg, args.timeout)
     return cfg

@@ -22,7 +22,6 @@ from mmrapidnet.analysis.markdown import make_table, place_in_page
 from mmrapidnet.deploy.formats import FORMATS, load_format
 from mmrapidnet.engine.config import load_config
 from mmrapidnet.engine.libraries import require_library
-from mmrapidnet.engine.shapes import adaptor_to_shapes
 from mmrapidnet.errors import UserError
 from mmrapidnet.folders import renew_folder
 from mmrapidnet.steps import run_tool, say, shown
@@ -76,7 +75,6 @@ def check_parity(
     repo: Path,
     models: Sequence[tuple[str, str]],
     out_dir: Path,
-    shapes: str | None = None,
     formats: Sequence[str] = FORMATS,
     page: Path | None = None,
     command: str = '',
@@ -88,7 +86,6 @@ def check_parity(
         models: Path of a config and of its checkpoint, each.
         out_dir: Where files, ``parity.json`` and ``parity.md`` go; what an earlier
             check left there of the same models is replaced.
-        shapes: Where Shapes is if the models were pointed at it, otherwise None.
         formats: Names of formats. Defaults to all.
         page: A page to put the tables into. Defaults to none.
         command: The command to name in the tables.
@@ -105,7 +102,7 @@ def check_parity(
         place_in_page('', page, _BEGIN, _END)
     rows = []
     for config, checkpoint in models:
-        rows += _check_model(repo, config, checkpoint, out_dir, shapes, formats)
+        rows += _check_model(repo, config, checkpoint, out_dir, formats)
     context = dict(
         command=command, processor=processor_name('cpu'), versions=list_versions()
     )
@@ -197,20 +194,18 @@ def _check_model(
     config: str,
     checkpoint: str,
     out_dir: Path,
-    shapes: str | None,
     formats: Sequence[str],
 ) -> list[Row]:
-    cfg = load_config(config, adapt=adaptor_to_shapes(shapes, repo / 'configs'))
+    cfg = load_config(config)
     kind, benchmark = _TASKS[require_library(cfg)]
     metrics = BENCHMARKS[benchmark].metrics
     model = Path(config).stem
     folder = out_dir / model
     renew_folder(folder, ['pytorch*', 'fused*', *(f'{name}_*' for name in FORMATS)])
-    data = () if shapes is None else ('--shapes', shapes)
 
     def test(file: str | Path, name: str, *options: str) -> dict[str, float]:
         work_dir = folder / name
-        arguments = [config, file, *data, '--work-dir', work_dir, *options]
+        arguments = [config, file, '--work-dir', work_dir, *options]
         if kind == 'detector':
             prefix = work_dir / 'detections'
             arguments += ['--cfg-options', f'test_evaluator.outfile_prefix={prefix}']
@@ -232,8 +227,14 @@ def _check_model(
         run_tool(
             repo / 'tools' / 'export.py',
             [
-                *(config, checkpoint, *data, '--format', writer.NAME),
-                *('--precision', precision, '--out', file),
+                config,
+                checkpoint,
+                '--format',
+                writer.NAME,
+                '--precision',
+                precision,
+                '--out',
+                file,
             ],
             folder / f'{name}_export.log',
         )

@@ -8,8 +8,6 @@ from rich.console import Console
 from mmrapidnet import cli
 from mmrapidnet.analysis import parts
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -28,7 +26,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = cli.load_config(args, CONFIGS)
+    cfg = cli.load_config(args)
     found, (height, width) = parts.measure_config(cfg, args.size and tuple(args.size))
     title = f'{Path(args.config).name}, {height}x{width} (height x width), not fused'
     Console().print(parts.make_table(found, title))

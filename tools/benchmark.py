@@ -22,7 +22,7 @@ from mmrapidnet.benchmark.latency import LEAST_ROUNDS, WARM_UP
 from mmrapidnet.benchmark.rounds import Section, Settings
 from mmrapidnet.benchmark.runtimes import RUNTIMES
 from mmrapidnet.benchmark.train_contestants import list_training
-from mmrapidnet.cli import SHAPES_ROOT, main_guard
+from mmrapidnet.cli import main_guard
 
 REPO = Path(__file__).resolve().parents[1]
 PUBLISHED = REPO / 'configs' / 'published.yml'
@@ -102,9 +102,9 @@ def parse_args() -> argparse.Namespace:
         action='append',
         default=[],
         metavar='CONFIG=FILE',
-        help='weights of maskrcnn_rapidnet_s_coco or semfpn_rapidnet_s_ade20k',
+        help='a trained maskrcnn_rapidnet_s_coco or semfpn_rapidnet_s_ade20k, by the '
+        'config that its training wrote and the checkpoint',
     )
-    add_shapes_argument(readme)
     readme.add_argument(
         '--into', type=Path, metavar='PAGE', help='a page to put the tables into'
     )
@@ -115,17 +115,6 @@ def parse_args() -> argparse.Namespace:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('--checkpoint', help='its weights; random without one')
-    add_shapes_argument(parser)
-
-
-def add_shapes_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--shapes',
-        nargs='?',
-        const=SHAPES_ROOT,
-        metavar='DIR',
-        help='the checkpoint was trained with --shapes',
-    )
 
 
 def add_measuring_arguments(
@@ -171,17 +160,21 @@ def add_measuring_arguments(
 def run_classifiers(args: argparse.Namespace) -> None:
     def contestants(runtimes: Sequence[str], folder: str) -> list[Contestant]:
         return list_classifiers(
-            *(args.models, runtimes, args.sizes, args.batches),
-            *(args.device, args.threads, folder),
+            args.models,
+            runtimes,
+            args.sizes,
+            args.batches,
+            args.device,
+            args.threads,
+            folder,
         )
 
     measure(args, 'classifiers', 'Classifiers', contestants)
 
 
 def run_dense(args: argparse.Namespace) -> None:
-    source = ConfiguredModel(
-        args.config, args.checkpoint, args.shapes, args.size and tuple(args.size)
-    )
+    size = args.size and tuple(args.size)
+    source = ConfiguredModel(args.config, args.checkpoint, size)
 
     def contestants(runtimes: Sequence[str], folder: str) -> list[Contestant]:
         image = args.image or draw_example(folder)
@@ -191,12 +184,17 @@ def run_dense(args: argparse.Namespace) -> None:
 
 
 def run_train(args: argparse.Namespace) -> None:
-    source = ConfiguredModel(args.config, args.checkpoint, args.shapes)
+    source = ConfiguredModel(args.config, args.checkpoint)
 
     def contestants(runtimes: Sequence[str], folder: str) -> list[Contestant]:
         return list_training(
-            *(source, runtimes, args.size and tuple(args.size), args.batch),
-            *(args.device, args.threads, folder),
+            source,
+            runtimes,
+            args.size and tuple(args.size),
+            args.batch,
+            args.device,
+            args.threads,
+            folder,
         )
 
     measure(args, 'train', f'{source.name}, a training step', contestants)
@@ -233,8 +231,7 @@ def run_readme(args: argparse.Namespace) -> None:
             out=args.out,
             command=command(),
             page=args.into,
-            weights=suite.read_weights(args.checkpoint),
-            shapes=args.shapes,
+            trained=suite.read_trained(args.checkpoint),
             device=args.device,
             threads=args.threads,
             folder=folder,

@@ -1,13 +1,10 @@
 """Check the data sets of a config: records, and every image and label map."""
 
 import argparse
-from pathlib import Path
 
 from mmrapidnet import cli
 from mmrapidnet.data_check import coco_fix, find, report
 from mmrapidnet.engine import libraries
-
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,7 +36,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = cli.load_config(args, CONFIGS)
+    cfg = cli.load_config(args)
     libraries.require_library(cfg)
     dataloaders = [f'{split}_dataloader' for split in args.splits]
     if args.fix:

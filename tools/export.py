@@ -1,12 +1,9 @@
 """Export a trained model to a file that runs without PyTorch, and compare the two."""
 
 import argparse
-from pathlib import Path
 
 from mmrapidnet import cli
 from mmrapidnet.deploy import export, formats, graphs, verify
-
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
 
 def parse_args() -> argparse.Namespace:
@@ -60,7 +57,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     report = export.export(
-        cli.load_config(args, CONFIGS),
+        cli.load_config(args),
         args.checkpoint,
         args.format,
         args.out,

@@ -1,13 +1,10 @@
 """Draw the predictions of a detector, a segmenter or a classifier on images."""
 
 import argparse
-from pathlib import Path
 
 from mmrapidnet import compat
-from mmrapidnet.cli import SHAPES_ROOT, main_guard
-from mmrapidnet.engine import config, infer, shapes
-
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+from mmrapidnet.cli import main_guard
+from mmrapidnet.engine import config, infer
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,9 +19,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--checkpoint', required=True, help='checkpoint, or a file exported from it'
     )
-    parser.add_argument(
-        '--shapes', action='store_true', help='the checkpoint was trained with --shapes'
-    )
     parser.add_argument('--out', required=True, help='folder for the pictures')
     parser.add_argument('--device', help='such as cpu or cuda:0')
     parser.add_argument(
@@ -36,8 +30,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     compat.apply()
-    adapt = shapes.adaptor_to_shapes(SHAPES_ROOT if args.shapes else None, CONFIGS)
-    cfg = config.load_config(args.config, adapt=adapt)
+    cfg = config.load_config(args.config)
     images = infer.infer(
         cfg, args.checkpoint, args.inputs, args.out, args.device, args.score_thr
     )

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from mmrapidnet import compat
-from mmrapidnet.cli import SHAPES_ROOT, main_guard
+from mmrapidnet.cli import main_guard
 from mmrapidnet.deploy.formats import FORMATS
 from mmrapidnet.errors import UserError
 from mmrapidnet.parity import check_parity
@@ -21,13 +21,6 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         metavar='CONFIG CHECKPOINT',
         help='config file and checkpoint of each model',
-    )
-    parser.add_argument(
-        '--shapes',
-        nargs='?',
-        const=SHAPES_ROOT,
-        metavar='DIR',
-        help='the checkpoints were trained with --shapes',
     )
     parser.add_argument(
         '--formats', nargs='+', choices=FORMATS, default=FORMATS, help='default: all'
@@ -53,7 +46,6 @@ def main() -> None:
         REPO,
         list(zip(args.models[::2], args.models[1::2], strict=True)),
         args.out,
-        args.shapes,
         args.formats,
         args.into,
         shlex.join(['python', 'tools/parity.py', *sys.argv[1:]]),

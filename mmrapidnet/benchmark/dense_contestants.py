@@ -34,7 +34,6 @@ from mmrapidnet.deploy.metadata import describe
 from mmrapidnet.deploy.runner import ExportedModel, read_settings
 from mmrapidnet.engine.config import iter_datasets, load_config
 from mmrapidnet.engine.libraries import require_library
-from mmrapidnet.engine.shapes import adaptor_to_shapes
 from mmrapidnet.errors import UserError
 
 
@@ -45,14 +44,12 @@ class ConfiguredModel:
     Attributes:
         config: Path of the config.
         checkpoint: Path of its weights; None for random ones.
-        shapes: Where Shapes is if the model is to be pointed at it, otherwise None.
         resize: Height and width that images are stretched to; None for what the
             config's test pipeline does.
     """
 
     config: str
     checkpoint: str | None = None
-    shapes: str | None = None
     resize: tuple[int, int] | None = None
 
     @property
@@ -69,8 +66,7 @@ class ConfiguredModel:
         Raises:
             UserError: If it is of another kind or its library is not installed.
         """
-        adapt = adaptor_to_shapes(self.shapes, Path(self.config).parent)
-        cfg = load_config(self.config, adapt=adapt)
+        cfg = load_config(self.config)
         if require_library(cfg) not in ('mmdet', 'mmseg'):
             raise UserError(
                 f'{self.config} is of {cfg.default_scope}: give the config of a '

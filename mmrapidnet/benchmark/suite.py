@@ -106,13 +106,15 @@ class Dense:
 
 # Pictures as they are common in COCO and ADE20K; crops as in the recipes.
 MASK_RCNN = Dense(
-    *('Mask R-CNN RapidNet-S', 'maskrcnn_rapidnet_s_coco'),
+    title='Mask R-CNN RapidNet-S',
+    config='maskrcnn_rapidnet_s_coco',
     picture=(427, 640),
     size=(800, 1216),
     crop=(800, 1216),
 )
 SEMANTIC_FPN = Dense(
-    *('Semantic FPN RapidNet-S', 'semfpn_rapidnet_s_ade20k'),
+    title='Semantic FPN RapidNet-S',
+    config='semfpn_rapidnet_s_ade20k',
     picture=(480, 640),
     size=(512, 683),
     crop=(512, 512),
@@ -171,8 +173,7 @@ def measure_for_readme(
     out: Path,
     command: str,
     page: Path | None,
-    weights: dict[str, str],
-    shapes: str | None,
+    trained: dict[str, tuple[str, str]],
     device: str,
     threads: int,
     folder: str,
@@ -185,8 +186,8 @@ def measure_for_readme(
         out: The folder to write to: ``benchmark.json``, ``.md`` and ``.png``.
         command: The command to name.
         page: The page to put the tables into; None for none.
-        weights: Name of a config to its checkpoint; random weights without one.
-        shapes: Where Shapes is if the checkpoints were trained on it, otherwise None.
+        trained: Name of a model to the config and the checkpoint of a training; the
+            project's config with random weights without one.
         device: 'cpu' or 'cuda'.
         threads: Number of threads on the CPU.
         folder: Where exported files go.
@@ -203,13 +204,11 @@ def measure_for_readme(
     where = (device, threads, folder)
     sections = [*list_classifier_sections(published, *where)]
     for model in (MASK_RCNN, SEMANTIC_FPN):
-        config = str(repo / 'configs' / f'{model.config}.py')
+        ours = str(repo / 'configs' / f'{model.config}.py'), None
         picture = draw_example(folder, model.picture)
-        checkpoint = weights.get(model.config)
-        trained_on = shapes if checkpoint else None
-        source = ConfiguredModel(config, checkpoint, trained_on, model.size)
+        source = ConfiguredModel(*trained.get(model.config, ours), model.size)
         runtimes = default_runtimes('dense', device)
-        if model is SEMANTIC_FPN and trained_on:
+        if model is SEMANTIC_FPN and source.checkpoint:
             # int8 is for segmenters, and needs images of their data set.
             runtimes += available_runtimes(('openvino-int8',), device)
         sections.append(
@@ -236,31 +235,34 @@ def measure_for_readme(
     say(f'figure: {shown(out / FIGURE)}')
 
 
-def read_weights(given: Sequence[str]) -> dict[str, str]:
-    """Read which checkpoints the README's models get.
+def read_trained(given: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Read which of the README's models are trained ones.
 
     Args:
-        given: Each as 'CONFIG=FILE'.
+        given: Each as 'CONFIG=FILE', the config by its path.
 
     Returns:
-        Name of a config to its checkpoint.
+        Name of a model to its config and its checkpoint.
 
     Raises:
         UserError: If one is not written so, or of no model of the README.
 
     Example:
-        >>> read_weights(['semfpn_rapidnet_s_ade20k=iter_440.pth'])
-        {'semfpn_rapidnet_s_ade20k': 'iter_440.pth'}
+        >>> read_trained(['run/semfpn_rapidnet_s_ade20k.py=run/iter_440.pth'])
+        {'semfpn_rapidnet_s_ade20k': ('run/semfpn_rapidnet_s_ade20k.py',
+        'run/iter_440.pth')}
     """
     known = [model.config for model in (MASK_RCNN, SEMANTIC_FPN)]
-    weights = dict(item.partition('=')[::2] for item in given)
-    for config, file in weights.items():
-        if config not in known or not file:
+    trained = {}
+    for config, _, file in (item.partition('=') for item in given):
+        path = Path(config)
+        if path.stem not in known or path.suffix != '.py' or not file:
             raise UserError(
-                f'--checkpoint {config}={file}: write CONFIG=FILE, where CONFIG is one '
-                f'of {", ".join(known)}'
+                f'--checkpoint {config}={file}: write CONFIG=FILE, where CONFIG is the '
+                f'path of one of {", ".join(f"{name}.py" for name in known)}'
             )
-    return weights
+        trained[path.stem] = config, file
+    return trained
 
 
 def list_classifier_sections(

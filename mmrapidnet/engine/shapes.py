@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +27,6 @@ _KEPT = {
     'sync_bn',
     'work_dir',
 }
-
-
-def adaptor_to_shapes(
-    root: str | Path | None, configs: str | Path
-) -> Callable[[Config], None] | None:
-    """Make what points a config at Shapes if that is asked for.
-
-    Args:
-        root: Where Shapes is; None if it is not asked for.
-        configs: The folder of the project's configs.
-
-    Returns:
-        The ``adapt`` of `mmrapidnet.engine.config.load_config`.
-    """
-    return root and partial(point_at_shapes, root=root, configs=configs)
 
 
 def point_at_shapes(cfg: Config, root: str | Path, configs: str | Path) -> None:

@@ -131,7 +131,7 @@ def test_readme_in_one_command(tmp_path, monkeypatch):
     given, drawn = [], []
 
     def whole(source, runtimes_, image, *where):
-        given.append((source.name, source.checkpoint, source.resize, source.shapes))
+        given.append((source.config, source.checkpoint, source.resize))
         assert image.is_file()
         return [fake(f'{source.name}_whole')]
 
@@ -151,22 +151,22 @@ def test_readme_in_one_command(tmp_path, monkeypatch):
     product = latency.multiply_matrices(edge=16)
     monkeypatch.setattr(rounds, 'multiply_matrices', lambda device: product)
     out = tmp_path / 'out'
+    written = 'run/semfpn_rapidnet_s_ade20k.py'
     suite.measure_for_readme(
         repo=REPO,
         settings=rounds.Settings(2, 0, True, False),
         out=out,
         command='a command',
         page=page,
-        weights={'semfpn_rapidnet_s_ade20k': 'w.pth'},
-        shapes='data/shapes',
+        trained={'semfpn_rapidnet_s_ade20k': (written, 'w.pth')},
         device='cpu',
         threads=1,
         folder=str(tmp_path),
     )
     detector, segmenter = 'maskrcnn_rapidnet_s_coco', 'semfpn_rapidnet_s_ade20k'
     assert given == [
-        (detector, None, (800, 1216), None),
-        (segmenter, 'w.pth', (512, 683), 'data/shapes'),
+        (str(REPO / 'configs' / f'{detector}.py'), None, (800, 1216)),
+        (written, 'w.pth', (512, 683)),
         (detector, None, (800, 1216), 1),
         (segmenter, None, (512, 512), 1),
     ]
@@ -183,8 +183,16 @@ def test_readme_in_one_command(tmp_path, monkeypatch):
     assert page.read_text() == f'before\n{marks[0]}\n\n{tables}\n{marks[1]}\nafter\n'
 
 
-def test_weights_of_the_readme():
-    with pytest.raises(UserError, match='--checkpoint x=y: write CONFIG=FILE, where'):
-        suite.read_weights(['x=y'])
-    with pytest.raises(UserError, match='write CONFIG=FILE'):
-        suite.read_weights(['semfpn_rapidnet_s_ade20k'])
+@pytest.mark.parametrize(
+    'given',
+    [
+        'x.py=y',
+        'semfpn_rapidnet_s_ade20k.py',
+        'run/semfpn_rapidnet_s_ade20k.py=',
+        'semfpn_rapidnet_s_ade20k=y.pth',
+    ],
+)
+def test_trained_models_of_the_readme(given):
+    message = '--checkpoint .*: write CONFIG=FILE, where CONFIG is the path of one of'
+    with pytest.raises(UserError, match=message):
+        suite.read_trained([given])

@@ -3,6 +3,7 @@
 import json
 import re
 from functools import partial
+from pathlib import Path
 
 import pytest
 from conftest import REPO, assert_one_line_error
@@ -163,7 +164,7 @@ def test_command_lines_that_cannot_be(tmp_path):
         ('configs/semfpn_repvit_m1_1_ade20k.py', {'aAcc', 'mIoU', 'mAcc'}, []),
     ],
 )
-def test_training_testing_and_drawing(config, metrics, options, shapes_root, tmp_path):
+def test_training_and_what_follows(config, metrics, options, shapes_root, tmp_path):
     short = (
         'train_cfg.max_iters=2',
         'train_cfg.val_interval=2',
@@ -194,9 +195,22 @@ def test_training_testing_and_drawing(config, metrics, options, shapes_root, tmp
     tested = json.loads((test / 'metrics.json').read_text())
     assert tested['metrics'] == trained['metrics']
 
+    # What the training wrote is the config of the model on Shapes for every other tool.
+    written = run / Path(config).name
     image = sorted((shapes_root / 'coco' / 'val2017').glob('*.jpg'))[0]
-    drawn = tmp_path / 'drawn'
-    where = ('--config', config, '--checkpoint', checkpoint, '--out', drawn)
-    done = fork_tool('infer.py', image, *where, '--shapes')
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    drawn, exported = tmp_path / 'drawn', tmp_path / 'model.onnx'
+    where = ('--config', written, '--checkpoint', checkpoint, '--out', drawn)
+    fused = tmp_path / 'fused.pth'
+    for command in (
+        ('infer.py', image, *where),
+        ('check_dataset.py', written),
+        ('fuse.py', checkpoint, fused, '--config', written),
+        ('export.py', written, checkpoint, '--format', 'onnx', '--out', exported),
+        ('test.py', written, fused, '--work-dir', test),
+    ):
+        done = fork_tool(*command)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert len(list((drawn / 'vis').iterdir())) == 1
+    assert exported.is_file()
+    tested = json.loads((test / 'metrics.json').read_text())
+    assert tested['metrics'] == pytest.approx(trained['metrics'], abs=1e-3)
