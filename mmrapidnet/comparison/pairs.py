@@ -14,9 +14,9 @@ from mmrapidnet.errors import UserError
 from mmrapidnet.steps import say
 
 FOOTNOTE = (
-    'On the held-out images. A row a seed, which both ways share; differences are '
-    'taken seed by seed. Standard deviations are those of the sample; the pooled one '
-    "is the root of the mean of both columns' variances."
+    'On the held-out images. One row per seed, which both ways share; differences are '
+    'taken seed by seed. Standard deviations are those of the sample; t and p are '
+    'those of a paired t-test (two-sided).'
 )
 
 
@@ -88,7 +88,7 @@ def compare_pairs(
             seeds=list(pairs.runs),
             ways=pairs.ways,
             metric=pairs.metric,
-            exceeds=gain.exceeds,
+            significant=gain.significant,
             **asdict(gain),
         ),
     )
@@ -103,8 +103,8 @@ def tabulate(pairs: Pairs, gain: Gain) -> list[tuple[str, ...]]:
         gain: What was found.
 
     Returns:
-        The header; a row a seed; their means and standard deviations; and what the
-        mean difference is held against.
+        The header; one row per seed; their means and standard deviations; t and p of
+        the paired t-test, empty where there is none.
     """
     columns = (gain.changed, gain.plain, gain.difference)
     header = ('seed', *pairs.ways, 'difference')
@@ -120,8 +120,8 @@ def tabulate(pairs: Pairs, gain: Gain) -> list[tuple[str, ...]]:
         *seeds,
         ('mean', *_cells(*(column.mean for column in columns))),
         ('standard deviation', *both, spread),
-        ('pooled standard deviation', '', '', f'{gain.pooled_stdev:.2f}'),
-        ('mean difference exceeds it', '', '', 'yes' if gain.exceeds else 'no'),
+        ('t', '', '', '' if gain.t is None else f'{gain.t:.2f}'),
+        ('p', '', '', '' if gain.p is None else f'{gain.p:.2g}'),
     ]
 
 
@@ -129,16 +129,18 @@ def judge(gain: Gain) -> str:
     """Say in a sentence whether a gain is one.
 
     Example:
-        >>> judge(Gain.of([3.0, 5.0], [2.0, 4.0]))
-        'The mean difference, +1.00, does not exceed the pooled standard deviation,
-        1.41: no gain is shown.'
+        >>> judge(Gain.of([3.0, 5.0], [2.5, 3.5]))
+        'The mean difference, +1.00, is not significant (paired t-test, t = 2.00,
+        p = 0.3): no gain is shown.'
     """
-    exceeds = 'exceeds' if gain.exceeds else 'does not exceed'
-    return (
-        f'The mean difference, {gain.difference.mean:+.2f}, {exceeds} the pooled '
-        f'standard deviation, {gain.pooled_stdev:.2f}'
-        + ('.' if gain.exceeds else ': no gain is shown.')
-    )
+    mean = f'The mean difference, {gain.difference.mean:+.2f},'
+    if gain.p is None:
+        return f'{mean} is that of every seed: without spread there is no t-test.'
+    test = f'(paired t-test, t = {gain.t:.2f}, p = {gain.p:.2g})'
+    if not gain.significant:
+        return f'{mean} is not significant {test}: no gain is shown.'
+    kind = 'gain' if gain.difference.mean > 0 else 'loss'
+    return f'{mean} is a significant {kind} {test}.'
 
 
 def _cells(changed: float, plain: float, difference: float) -> tuple[str, str, str]:

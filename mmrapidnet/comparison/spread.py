@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from scipy.stats import ttest_rel
+
+SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -47,18 +50,19 @@ class Gain:
         changed: With the change.
         plain: Without it, of the same seeds in the same order.
         difference: The first less the second, seed by seed.
-        pooled_stdev: The standard deviation of the two sets of runs, pooled: the root
-            of the mean of their variances.
+        t: The statistic of a paired t-test; None if all differences are equal.
+        p: Its two-sided p-value; None if all differences are equal.
     """
 
     changed: Spread
     plain: Spread
     difference: Spread
-    pooled_stdev: float
+    t: float | None
+    p: float | None
 
     @classmethod
     def of(cls, changed: Sequence[float], plain: Sequence[float]) -> Gain:
-        """Compute the difference and what to hold it against.
+        """Compute the difference and test whether it is more than noise.
 
         Args:
             changed: At least two figures.
@@ -68,18 +72,20 @@ class Gain:
             The gain.
 
         Example:
-            >>> gain = Gain.of([3.0, 5.0], [1.0, 1.0])
-            >>> gain.difference.values, gain.difference.mean, gain.pooled_stdev
-            ([2.0, 4.0], 3.0, 1.0)
-            >>> gain.exceeds
-            True
+            >>> gain = Gain.of([3.0, 5.0, 4.0], [1.0, 1.0, 1.0])
+            >>> gain.difference.values, gain.difference.mean
+            ([2.0, 4.0, 3.0], 3.0)
+            >>> f'{gain.t:.2f}', f'{gain.p:.3f}', gain.significant
+            ('5.20', '0.035', True)
         """
         pairs = zip(changed, plain, strict=True)
-        spreads = Spread.of(changed), Spread.of(plain)
-        pooled = math.sqrt(statistics.fmean(spread.stdev**2 for spread in spreads))
-        return cls(*spreads, Spread.of([a - b for a, b in pairs]), pooled)
+        difference = Spread.of([a - b for a, b in pairs])
+        t = p = None
+        if difference.stdev:
+            t, p = map(float, ttest_rel(changed, plain))
+        return cls(Spread.of(changed), Spread.of(plain), difference, t, p)
 
     @property
-    def exceeds(self) -> bool:
-        """Whether the mean difference exceeds the pooled standard deviation."""
-        return self.difference.mean > self.pooled_stdev
+    def significant(self) -> bool:
+        """Whether the mean difference, a gain or a loss, has a p below 0.05."""
+        return self.p is not None and self.p < SIGNIFICANT

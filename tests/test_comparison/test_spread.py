@@ -1,9 +1,11 @@
 """Means, deviations and gains against numbers worked out by hand."""
 
 import math
+import re
 
 import pytest
 
+from mmrapidnet.comparison.pairs import judge
 from mmrapidnet.comparison.spread import Gain, Spread
 
 
@@ -31,25 +33,32 @@ def test_gain_of_five_pairs():
     assert gain.difference.values == [10.0, 8.0, 9.0, 11.0, 7.0]
     assert gain.difference.mean == 9.0
     assert math.isclose(gain.difference.stdev, math.sqrt(2.5))
-    assert math.isclose(gain.pooled_stdev, math.sqrt((2.5 + 9) / 2))
-    assert gain.exceeds
+    # The mean difference over its standard error, the root of 2.5 / 5.
+    assert math.isclose(gain.t, 9 / math.sqrt(0.5))
+    assert gain.p < 0.001 and gain.significant
 
 
 @pytest.mark.parametrize(
-    ('changed', 'exceeds'),
+    ('changed', 'significant', 'words'),
     [
-        # Both vary by a standard deviation of the root of 2.
-        ([3.5, 5.5], True),
-        ([3.4, 5.4], False),
-        ([3.0, 5.0], False),
-        # A loss is no gain, however large.
-        ([-30.0, -28.0], False),
+        # With two degrees of freedom t must exceed 4.303; it is the root of 3 times the
+        # mean difference, which must so exceed 2.484.
+        ([1.4, 2.4, 3.4], False, 'is not significant .*: no gain is shown'),
+        ([1.6, 2.6, 3.6], True, r'\+2.60, is a significant gain \(paired t-test, t ='),
+        ([-3.6, -2.6, -1.6], True, '-2.60, is a significant loss'),
     ],
 )
-def test_a_gain_exceeds_the_pooled_deviation(changed, exceeds):
-    gain = Gain.of(changed, [2.0, 4.0])
-    assert math.isclose(gain.pooled_stdev, math.sqrt(2))
-    assert gain.exceeds is exceeds
+def test_a_paired_t_test_decides(changed, significant, words):
+    gain = Gain.of(changed, [0.0, 0.0, 0.0])
+    assert math.isclose(gain.t, math.sqrt(3) * gain.difference.mean)
+    assert gain.significant is significant
+    assert re.search(words, judge(gain))
+
+
+def test_equal_differences_have_no_test():
+    gain = Gain.of([3.0, 5.0], [2.0, 4.0])
+    assert (gain.t, gain.p, gain.significant) == (None, None, False)
+    assert '+1.00, is that of every seed: without spread' in judge(gain)
 
 
 def test_pairs_are_complete():

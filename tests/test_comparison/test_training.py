@@ -1,6 +1,7 @@
 """What a teacher and what pre-training is worth: made-up runs, and real ones."""
 
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -107,36 +108,40 @@ def test_table_of_finished_runs(place, no_tools, capsys):
         '| 4 | 73.00 | 66.00 | +7.00 |',
         '| mean | 72.00 | 63.00 | +9.00 |',
         '| standard deviation | 1.58 | 3.00 | 1.58 |',
-        # The root of (2.5 + 9) / 2.
-        '| pooled standard deviation |  |  | 2.40 |',
-        '| mean difference exceeds it |  |  | yes |',
+        # 9 over the root of 2.5 / 5.
+        '| t |  |  | 12.73 |',
+        '| p |  |  | 0.00022 |',
     ]
     record = json.loads((place.out_dir / 'distillation_noise50.json').read_text())
     assert (record['noise'], record['teacher_top1']) == (0.5, 97.5)
     assert record['seeds'] == [0, 1, 2, 3, 4]
     assert record['difference']['mean'] == 9.0
-    assert record['exceeds'] is True
+    assert record['significant'] is True
+    assert math.isclose(record['t'], 9 / math.sqrt(0.5))
     printed = capsys.readouterr().out
     assert printed.count('is complete: not repeated') == 11
-    assert re.search(r'mean difference exceeds it +│ +│ +│ yes ', printed)
-    assert 'The mean difference, +9.00, exceeds the pooled' in ' '.join(printed.split())
+    assert re.search(r' p +│ +│ +│ 0.00022 ', printed)
+    words = (
+        'The mean difference, +9.00, is a significant gain (paired t-test, t = 12.73,'
+    )
+    assert words in ' '.join(printed.split())
 
 
 def test_a_gain_that_is_noise_is_called_so(place, no_tools, capsys):
-    make_students(place.out_dir, [62.0, 68.0], [60.0, 66.0])
+    make_students(place.out_dir, [63.0, 67.0], [60.0, 66.0])
     gain = compare_distillation(place, seeds=[0, 1])
-    assert (gain.difference.mean, gain.difference.stdev) == (2.0, 0.0)
+    assert (gain.difference.mean, gain.t) == (2.0, pytest.approx(2.0))
     page = (place.out_dir / 'distillation_noise50.md').read_text()
-    # The root of 18, of either.
-    assert '| pooled standard deviation |  |  | 4.24 |' in page
-    assert '| mean difference exceeds it |  |  | no |' in page
+    # With one degree of freedom t is distributed as Cauchy's: 1 - 2 atan(2) / pi.
+    assert '| t |  |  | 2.00 |' in page
+    assert '| p |  |  | 0.3 |' in page
     words = (
-        'The mean difference, +2.00, does not exceed the pooled standard deviation, '
-        '4.24: no gain is shown.'
+        'The mean difference, +2.00, is not significant (paired t-test, t = 2.00, '
+        'p = 0.3): no gain is shown.'
     )
     assert words in page
     printed = capsys.readouterr().out
-    assert re.search(r'mean difference exceeds it +│ +│ +│ no ', printed)
+    assert re.search(r' p +│ +│ +│ 0.3 ', printed)
     assert words in ' '.join(printed.split())
 
 
@@ -253,7 +258,7 @@ def test_the_command_line_on_finished_runs(place):
     where = ('--cls-root', place.cls_root, '--out', place.out_dir)
     done = run_tool('compare_training.py', 'distillation', *where, '--seeds', '0', '1')
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert re.search(r'mean difference exceeds it +│ +│ +│ no ', done.stdout)
+    assert 'is that of every seed: without spread' in ' '.join(done.stdout.split())
     record = json.loads((place.out_dir / 'distillation_noise50.json').read_text())
     assert record['command'].startswith('python tools/compare_training.py distillation')
     assert record['command'].endswith('--seeds 0 1')
