@@ -17,8 +17,13 @@ MARKER = '.made_by_mmrapidnet'
 _SAYS = 'A tool of mmrapidnet made this folder and empties it when it runs again.\n'
 # What tools/train.py and tools/test.py leave in a work dir.
 OF_A_RUN = (
-    *('*.pth', '*.py', '*.partial', '[0-9]*_[0-9]*', 'last_checkpoint'),
-    *('metrics.json', 'confusion_matrix.*'),
+    '*.pth',
+    '*.py',
+    '*.partial',
+    '[0-9]*_[0-9]*',
+    'last_checkpoint',
+    'metrics.json',
+    'confusion_matrix.*',
 )
 
 

@@ -85,7 +85,11 @@ def quickstart(repo: Path, data_root: Path, out_dir: Path) -> None:
 
     steps = _Steps(repo, data_root, out_dir)
     table = Table(
-        *('model', 'metric', 'value', 'minutes', 'seconds per image'),
+        'model',
+        'metric',
+        'value',
+        'minutes',
+        'seconds per image',
         title='RapidNet-Ti on the held-out images of Shapes',
     )
     for number, job in enumerate(JOBS, start=2):
@@ -152,7 +156,10 @@ class _Steps:
     def run_tool(self, tool: str, job: Job, run: str, *arguments: str | Path) -> None:
         command = [
             self.repo / 'configs' / job.config,
-            *('--data-root', self.data_root / job.data),
-            *('--work-dir', self.out_dir / run, *arguments),
+            '--data-root',
+            self.data_root / job.data,
+            '--work-dir',
+            self.out_dir / run,
+            *arguments,
         ]
         run_tool(self.repo / 'tools' / tool, command, self.out_dir / f'{run}.log')

@@ -164,10 +164,20 @@ def test_testing(layout, request, checkpoint, tmp_path):
     root = request.getfixturevalue(layout)
     done = fork_tool(
         'test.py',
-        *(CONFIG, checkpoint, '--data-root', root, '--work-dir', tmp_path / 'run'),
-        *('--out', tmp_path / 'predictions.pkl', '--show-dir', tmp_path / 'drawn'),
+        CONFIG,
+        checkpoint,
+        '--data-root',
+        root,
+        '--work-dir',
+        tmp_path / 'run',
+        '--out',
+        tmp_path / 'predictions.pkl',
+        '--show-dir',
+        tmp_path / 'drawn',
         '--confusion-matrix',
-        *('--cfg-options', *QUICK, 'test_dataloader.batch_size=4'),
+        '--cfg-options',
+        *QUICK,
+        'test_dataloader.batch_size=4',
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     record = json.loads((tmp_path / 'run' / 'metrics.json').read_text())

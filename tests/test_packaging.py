@@ -14,8 +14,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 CARRIED = ('configs', 'tools', 'model-index.yml')
 SOURCES = (
-    *('LICENSE', 'MANIFEST.in', 'README.md', 'setup.py'),
-    *('mmrapidnet', 'requirements', 'tests', *CARRIED),
+    'LICENSE',
+    'MANIFEST.in',
+    'README.md',
+    'setup.py',
+    'mmrapidnet',
+    'requirements',
+    'tests',
+    *CARRIED,
 )
 
 
@@ -98,7 +104,11 @@ def test_metadata(wheel):
     ]
     plain = {line for line in requirements if 'extra==' not in line}
     assert {line.split('>')[0].split('<')[0] for line in plain} == {
-        *('torch', 'mmengine', 'mmcv', 'numpy', 'setuptools')
+        'torch',
+        'mmengine',
+        'mmcv',
+        'numpy',
+        'setuptools',
     }
     for extra in ('det', 'all'):
         assert f"mmdet>=3.3.0;extra=='{extra}'" in requirements

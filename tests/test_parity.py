@@ -150,8 +150,14 @@ def test_map_is_mmdets(shapes_root, tmp_path):
     weights = write_checkpoint(cfg, tmp_path / 'weights.pth')
     prefix = tmp_path / 'detections'
     done = fork_tool(
-        *('test.py', write_config('detector', tmp_path), weights, '--data-root', root),
-        *('--work-dir', tmp_path / 'out', '--cfg-options'),
+        'test.py',
+        write_config('detector', tmp_path),
+        weights,
+        '--data-root',
+        root,
+        '--work-dir',
+        tmp_path / 'out',
+        '--cfg-options',
         f'test_evaluator.outfile_prefix={prefix}',
     )
     assert done.returncode == 0, done.stderr

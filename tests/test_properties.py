@@ -107,7 +107,9 @@ def test_a_normalisation_folds_into_its_convolution(
     seed, groups, into, out, kernel, stride, bias
 ):
     layer = ConvNormAct(
-        *(into * groups, out * groups, kernel),
+        into * groups,
+        out * groups,
+        kernel,
         stride=stride,
         groups=groups,
         bias=bias,

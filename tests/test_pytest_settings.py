@@ -47,9 +47,20 @@ def test_a_test_that_dies_or_hangs_fails_alone(tmp_path):
     assert {'--timeout', '--max-worker-restart'} < set(options)
     report = tmp_path / 'report.xml'
     done = run_command(
-        *(sys.executable, '-m', 'pytest', '-c', REPO / 'pytest.ini', *options),
-        *('--timeout', '3', '-o', 'faulthandler_timeout=6', '-p', 'no:cacheprovider'),
-        *(f'--junitxml={report}', tmp_path),
+        sys.executable,
+        '-m',
+        'pytest',
+        '-c',
+        REPO / 'pytest.ini',
+        *options,
+        '--timeout',
+        '3',
+        '-o',
+        'faulthandler_timeout=6',
+        '-p',
+        'no:cacheprovider',
+        f'--junitxml={report}',
+        tmp_path,
         timeout=120,
     )
     assert done.returncode == 1, done.stdout + done.stderr

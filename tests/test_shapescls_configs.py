@@ -123,8 +123,13 @@ def test_training_testing_and_teaching(root, tmp_path):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     checkpoint = teacher / 'iter_2.pth'
     done = fork_tool(
-        *('test.py', config, checkpoint, *data, tmp_path / 'test'),
-        *('--cfg-options', *QUICK),
+        'test.py',
+        config,
+        checkpoint,
+        *data,
+        tmp_path / 'test',
+        '--cfg-options',
+        *QUICK,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     metrics = json.loads((tmp_path / 'test' / 'metrics.json').read_text())['metrics']
@@ -137,7 +142,7 @@ def test_training_testing_and_teaching(root, tmp_path):
     student = 'configs/rapidnet_slim_shapescls.py'
     options = (f'model.teacher.checkpoint={checkpoint}', *QUICK)
     done = fork_tool(
-        *('train.py', student, *data, tmp_path / 'student', '--cfg-options', *options)
+        'train.py', student, *data, tmp_path / 'student', '--cfg-options', *options
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert 'loss_dist' in done.stdout

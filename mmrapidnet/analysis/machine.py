@@ -10,8 +10,20 @@ from pathlib import Path
 import torch
 
 _PACKAGES = (
-    *('mmrapidnet', 'torch', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'mmsegmentation'),
-    *('mmpretrain', 'timm', 'onnx', 'onnxruntime', 'openvino', 'nncf', 'ncnn'),
+    'mmrapidnet',
+    'torch',
+    'numpy',
+    'mmengine',
+    'mmcv',
+    'mmdet',
+    'mmsegmentation',
+    'mmpretrain',
+    'timm',
+    'onnx',
+    'onnxruntime',
+    'openvino',
+    'nncf',
+    'ncnn',
 )
 
 

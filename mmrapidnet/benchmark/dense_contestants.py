@@ -226,7 +226,13 @@ def list_dense(
     size = _network_size(source.read(), str(image))
     return [
         DenseContestant(
-            *(source.name, runtime, size, 1, device, threads, folder),
+            model=source.name,
+            runtime=runtime,
+            size=size,
+            batch=1,
+            device=device,
+            threads=threads,
+            folder=folder,
             source=source,
             image=str(image),
         )

@@ -119,7 +119,13 @@ def list_training(
     size = size or SIZES[cfg.default_scope]
     return [
         TrainContestant(
-            *(source.name, runtime, size, batch, device, threads, folder),
+            model=source.name,
+            runtime=runtime,
+            size=size,
+            batch=batch,
+            device=device,
+            threads=threads,
+            folder=folder,
             source=source,
         )
         for runtime in found

@@ -33,9 +33,21 @@ MOST_LEVELS = 100
 EXPANDED_BYTES = 1 << 26
 
 _ATOMS = (
-    *(type(None), bool, int, float, complex, str, bytes, bytearray),
-    *(torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format),
-    *(np.ndarray, Array),
+    type(None),
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    bytearray,
+    torch.dtype,
+    torch.device,
+    torch.Size,
+    torch.layout,
+    torch.memory_format,
+    np.ndarray,
+    Array,
 )
 _MAPPINGS = (dict, OrderedDict, Counter)
 _SEQUENCES = (list, tuple, set)

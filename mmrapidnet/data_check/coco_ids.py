@@ -123,7 +123,10 @@ def _dangling(table: CocoTable) -> Iterator[Problem]:
     for field, known, kind, unknown, fate in (
         ('image_id', table.images, 'image', 'annotation of no image', 'left out'),
         (
-            *('category_id', table.label_of, 'category', 'unknown category id'),
+            'category_id',
+            table.label_of,
+            'category',
+            'unknown category id',
             'left out of training and evaluation',
         ),
     ):

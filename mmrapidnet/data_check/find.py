@@ -241,7 +241,9 @@ def _read_all(
     with ThreadPool(workers) as pool:
         results: Any = pool.imap(partial(check_sample, source), samples, _CHUNK)
         results = track(
-            *(results, what, len(samples)),
+            results,
+            what,
+            len(samples),
             console=console,
             disable=not console.is_terminal,
         )

@@ -36,8 +36,13 @@ _ORDERS = {1: 'gray', 3: 'bgr', 4: 'bgra'}
 # Parts of a model's config that say nothing of the trained network, or that building
 # it writes there.
 _NOT_HASHED = (
-    *('data_preprocessor', 'init_cfg', 'pretrained', 'train_cfg', 'test_cfg'),
-    *('teacher', 'distillation'),
+    'data_preprocessor',
+    'init_cfg',
+    'pretrained',
+    'train_cfg',
+    'test_cfg',
+    'teacher',
+    'distillation',
 )
 
 

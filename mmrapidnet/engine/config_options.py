@@ -17,8 +17,15 @@ from mmrapidnet.errors import UserError
 # What may be set though a config says nothing of it.
 _OPTIONAL = {
     *inspect.signature(Runner).parameters,
-    *('auto_scale_lr', 'compile', 'custom_imports', 'find_unused_parameters'),
-    *('model_wrapper_cfg', 'runner_type', 'sync_bn', 'tta_model', 'tta_pipeline'),
+    'auto_scale_lr',
+    'compile',
+    'custom_imports',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'sync_bn',
+    'tta_model',
+    'tta_pipeline',
 }
 
 

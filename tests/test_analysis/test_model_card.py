@@ -187,13 +187,23 @@ def test_table_of_the_readme(small):
     assert cells == [
         [
             '[`rapidnet_ti_in1k`](configs/rapidnet_ti_in1k.py)',
-            *('32 64 112 224', '2 2 6+2 2+2', '6.628', '5.486', '0.628'),
-            *('61.5 [1], 62.0 (longer) [2]', ''),
+            '32 64 112 224',
+            '2 2 6+2 2+2',
+            '6.628',
+            '5.486',
+            '0.628',
+            '61.5 [1], 62.0 (longer) [2]',
+            '',
         ],
         [
             '[`rapidnet_s_in1k`](configs/rapidnet_s_in1k.py)',
-            *('32 64 112 224', '3 3 9+3 3+3', '9.213', '8.071', '0.912'),
-            *('', '70.2 on A Machine'),
+            '32 64 112 224',
+            '3 3 9+3 3+3',
+            '9.213',
+            '8.071',
+            '0.912',
+            '',
+            '70.2 on A Machine',
         ],
     ]
     assert re.findall(r'^- (.*)', readme, re.MULTILINE) == ['[1] a paper', '[2] a log']

@@ -33,8 +33,19 @@ def test_cells_and_page(row, record, tmp_path):
     cells = report.make_cells(row)
     assert len(cells) == len(report.COLUMNS)
     assert cells == (
-        *('a', 'fused', '8x8', '4', '1000', '600.0', '1800', '3.00', '4.000', '12'),
-        *('1.500', '2.000', '25'),
+        'a',
+        'fused',
+        '8x8',
+        '4',
+        '1000',
+        '600.0',
+        '1800',
+        '3.00',
+        '4.000',
+        '12',
+        '1.500',
+        '2.000',
+        '25',
     )
     uncounted = replace(row, macs=None, peak_share=None, memory=None)
     assert report.make_cells(uncounted)[-4:] == ('', '1.500', '', '')

@@ -204,7 +204,13 @@ def test_a_training_checkpoint_as_published(rapidnet, files):
     done, result = converted(content, files)
     assert done.weights == 'state_dict_ema'
     assert done.dropped == [
-        *('epoch', 'arch', 'state_dict', 'optimizer', 'version', 'args', 'metric')
+        'epoch',
+        'arch',
+        'state_dict',
+        'optimizer',
+        'version',
+        'args',
+        'metric',
     ]
     assert_holds(result, 'rapidnet_ti', {k: v + 1 for k, v in rapidnet.items()})
     done, result = converted(content, files, ema=True)
@@ -372,7 +378,10 @@ def test_dense_models(config, kind, files):
     assert (done.kind, done.weights) == (kind, 'state_dict')
     assert done.model == '_'.join(config.split('_')[1:-1])
     assert done.dropped == [
-        *('optimizer', 'meta.mmdet_version', 'meta.config', 'meta.epoch')
+        'optimizer',
+        'meta.mmdet_version',
+        'meta.config',
+        'meta.epoch',
     ]
     assert content['meta']['dataset_meta'] == {
         'classes': ['circle', 'square', 'star'],

@@ -102,8 +102,10 @@ def test_a_run_that_is_not_complete_is_made_anew(tmp_path, monkeypatch):
         (configs[1], 'randomness.seed=3'),
     ]
     assert trained[0][2:6] == (
-        *('--data-root', f'{tmp_path}/ade'),
-        *('--work-dir', f'{out}/rapidnet_ti_seed5'),
+        '--data-root',
+        f'{tmp_path}/ade',
+        '--work-dir',
+        f'{out}/rapidnet_ti_seed5',
     )
     tested = [call for call in calls if call[0] == 'test.py']
     assert [call[1:3] for call in tested] == [
@@ -189,8 +191,17 @@ def test_the_command_line(shapes_root, tmp_path):
     out = tmp_path / 'out'
     done = run_tool(
         'compare_backbones.py',
-        *('--data-root', shapes_root, '--out', out, '--seeds', '0', '--iters', '4'),
-        *('--models', 'rapidnet_ti', 'mobilenetv2_x1_4'),
+        '--data-root',
+        shapes_root,
+        '--out',
+        out,
+        '--seeds',
+        '0',
+        '--iters',
+        '4',
+        '--models',
+        'rapidnet_ti',
+        'mobilenetv2_x1_4',
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     record = json.loads((out / 'comparison.json').read_text())

@@ -271,8 +271,17 @@ def test_the_command_line_on_finished_runs(place):
 def test_the_command_line_trains(cls_root, shapes_root, tmp_path):
     out = tmp_path / 'out'
     common = (
-        *('--cls-root', cls_root, '--dense-root', shapes_root, '--out', out),
-        *('--seeds', '0', '1', '--iters', '2'),
+        '--cls-root',
+        cls_root,
+        '--dense-root',
+        shapes_root,
+        '--out',
+        out,
+        '--seeds',
+        '0',
+        '1',
+        '--iters',
+        '2',
     )
     students = [
         f'student_noise25_{n}_seed{s}' for s in '01' for n in ('taught', 'alone')

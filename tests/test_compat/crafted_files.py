@@ -217,7 +217,10 @@ HOSTILE = {
     'tensor without data': lambda run: call(
         'torch._utils',
         '_rebuild_meta_tensor_no_storage',
-        *(FLOAT, (1 << 40,), (1,), False),
+        FLOAT,
+        (1 << 40,),
+        (1,),
+        False,
     ),
     'tensor over and over': lambda run: torch.ones(1).expand(1 << 40),
     'sparse tensor': lambda run: torch.ones(2, 2).to_sparse(),

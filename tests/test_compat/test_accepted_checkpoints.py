@@ -124,8 +124,10 @@ def test_what_each_library_writes_is_resumed(kind, shapes_root, tmp_path, monkey
         config = tiny_models.write_config(kind, tmp_path)
         root = shapes_root / ('ade' if kind == 'segmenter' else 'coco')
         options = [
-            *('train_cfg.max_iters=2', 'train_cfg.val_interval=2'),
-            *('default_hooks.checkpoint.interval=2', 'train_dataloader.batch_size=2'),
+            'train_cfg.max_iters=2',
+            'train_cfg.val_interval=2',
+            'default_hooks.checkpoint.interval=2',
+            'train_dataloader.batch_size=2',
         ]
         name, longer = 'iter_2.pth', 'train_cfg.max_iters=3'
     where = ('--data-root', root, '--work-dir', tmp_path / 'run')
@@ -138,8 +140,14 @@ def test_what_each_library_writes_is_resumed(kind, shapes_root, tmp_path, monkey
         assert loaded['optimizer']['state']
         assert len(loaded['message_hub']['log_scalars']['train/loss'].data[0]) >= 2
     done = run_tool(
-        *('train.py', config, *where, '--resume', path),
-        *('--cfg-options', *options, longer),
+        'train.py',
+        config,
+        *where,
+        '--resume',
+        path,
+        '--cfg-options',
+        *options,
+        longer,
     )
     assert done.returncode == 0, done.stderr
     assert 'resumed epoch: ' in done.stdout + done.stderr

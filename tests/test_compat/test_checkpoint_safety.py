@@ -217,7 +217,11 @@ def test_a_checkpoint_of_mmengine_loads_whole(trained):
     ours = checkpoint.load(trained / 'epoch_2.pth')
     stock = torch.load(trained / 'epoch_2.pth', weights_only=False)
     assert set(ours) == {
-        *('meta', 'state_dict', 'message_hub', 'optimizer', 'param_schedulers'),
+        'meta',
+        'state_dict',
+        'message_hub',
+        'optimizer',
+        'param_schedulers',
         'ema_state_dict',
     }
     for key, value in stock['state_dict'].items():

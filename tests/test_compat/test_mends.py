@@ -296,8 +296,16 @@ def test_two_processes_train_and_evaluate_on_cpus(tmp_path, options):
     script = Path(mini.__file__)
     done = subprocess.run(
         [
-            *(sys.executable, '-m', 'torch.distributed.run', '--standalone'),
-            *('--nproc_per_node', '2', str(script), str(tmp_path), 'pytorch', *options),
+            sys.executable,
+            '-m',
+            'torch.distributed.run',
+            '--standalone',
+            '--nproc_per_node',
+            '2',
+            str(script),
+            str(tmp_path),
+            'pytorch',
+            *options,
         ],
         cwd=ROOT,
         env={**_environment(), 'PYTHONPATH': str(ROOT)},

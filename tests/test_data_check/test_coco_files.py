@@ -18,8 +18,10 @@ CONVENTIONS = {
     'left, top, width, height': lambda a, b, c, d: [a, b, c - a, d - b],
     'left, top, right, bottom': lambda a, b, c, d: [a, b, c, d],
     'centre x, centre y, width, height': lambda a, b, c, d: [
-        *((a + c) / 2, (b + d) / 2),
-        *(c - a, d - b),
+        (a + c) / 2,
+        (b + d) / 2,
+        c - a,
+        d - b,
     ],
 }
 

@@ -153,7 +153,9 @@ def test_annotations_of_nothing():
 def test_records_that_repeat():
     other = {**GOOD, 'bbox': [11, 10, 20, 20]}
     content = content_of(
-        *(GOOD, GOOD, other),
+        GOOD,
+        GOOD,
+        other,
         images=[IMAGE, IMAGE],
         categories=[CATEGORY, {**CATEGORY, 'supercategory': 'pet'}],
     )
@@ -165,7 +167,8 @@ def test_records_that_repeat():
 def test_what_stays_ambiguous():
     """Two images, or two names, of one id; two categories of a name with objects."""
     content = content_of(
-        *(GOOD, {**GOOD, 'id': 2, 'category_id': 4}),
+        GOOD,
+        {**GOOD, 'id': 2, 'category_id': 4},
         images=[IMAGE, {**IMAGE, 'file_name': 'b.jpg'}],
         categories=[CATEGORY, {'id': 4, 'name': 'cat'}, {'id': 4, 'name': 'dog'}],
     )
@@ -176,7 +179,8 @@ def test_what_stays_ambiguous():
 
 def test_ids_of_several_types():
     content = content_of(
-        *(GOOD, {**GOOD, 'id': 2, 'image_id': '8'}),
+        GOOD,
+        {**GOOD, 'id': 2, 'image_id': '8'},
         images=[IMAGE, {**IMAGE, 'id': '8'}],
     )
     assert fix(content) == ['number instead of text', 'image_id of the type of the id']

@@ -161,7 +161,10 @@ EXPORTS = {
         [
             thing(1, 40, 1, A),
             thing(
-                *(2, 40, 2, (0, 0, 2, HEIGHT)),
+                2,
+                40,
+                2,
+                (0, 0, 2, HEIGHT),
                 iscrowd=1,
                 segmentation={
                     'counts': [0, 2 * HEIGHT, (WIDTH - 2) * HEIGHT],

@@ -190,7 +190,11 @@ def test_dense_part(models, pixels):
         scores, deltas = model.rpn_head(maps)
     assert (graph.kind, graph.batched) == ('dense', False)
     assert list(outputs) == [
-        *('p2', 'p3', 'p4', 'p5', 'p6'),
+        'p2',
+        'p3',
+        'p4',
+        'p5',
+        'p6',
         *(f'rpn_cls{i}' for i in range(5)),
         *(f'rpn_reg{i}' for i in range(5)),
     ]

@@ -70,13 +70,19 @@ def test_training_ends(way, shapes_root, tmp_path):
             f"custom_hooks = [dict(type='LosingHook', way='{way}')]\n"
         )
     done = run_command(
-        *(REPO / 'tools' / 'dist_train.sh', config, '2', '--timeout', '20'),
-        *('--data-root', shapes_root / 'ade', '--work-dir', tmp_path / 'run'),
-        *('--cfg-options', 'train_dataloader.batch_size=2'),
-        *(
-            'train_dataloader.num_workers=0',
-            'train_dataloader.persistent_workers=False',
-        ),
+        REPO / 'tools' / 'dist_train.sh',
+        config,
+        '2',
+        '--timeout',
+        '20',
+        '--data-root',
+        shapes_root / 'ade',
+        '--work-dir',
+        tmp_path / 'run',
+        '--cfg-options',
+        'train_dataloader.batch_size=2',
+        'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False',
         PYTHON=sys.executable,
         PYTHONPATH=f'{REPO}:{Path(__file__).parent}',
         OMP_NUM_THREADS='1',

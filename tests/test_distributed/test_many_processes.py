@@ -40,8 +40,15 @@ def one(count, root):
 def ranks(count, root):
     """The same of several."""
     done = run_command(
-        *(sys.executable, '-m', 'torch.distributed.run', '--standalone'),
-        *('--nproc_per_node', count, many.__file__, root, *KINDS[count]),
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--standalone',
+        '--nproc_per_node',
+        count,
+        many.__file__,
+        root,
+        *KINDS[count],
         PYTHONPATH=f'{REPO}:{REPO / "tests"}',
         OMP_NUM_THREADS='1',
         timeout=1800,

@@ -58,13 +58,21 @@ def test_two_nodes(launch, shapes_root, tmp_path):
         nodes.append(
             subprocess.Popen(
                 [
-                    *(*command, config, *options, '--work-dir', tmp_path / 'run'),
-                    *('--data-root', shapes_root / 'ade', '--accumulate', '2'),
-                    *('--timeout', '120', '--cfg-options', 'train_cfg.max_iters=2'),
-                    *(
-                        'train_dataloader.batch_size=1',
-                        'train_dataloader.num_workers=0',
-                    ),
+                    *command,
+                    config,
+                    *options,
+                    '--work-dir',
+                    tmp_path / 'run',
+                    '--data-root',
+                    shapes_root / 'ade',
+                    '--accumulate',
+                    '2',
+                    '--timeout',
+                    '120',
+                    '--cfg-options',
+                    'train_cfg.max_iters=2',
+                    'train_dataloader.batch_size=1',
+                    'train_dataloader.num_workers=0',
                     'train_dataloader.persistent_workers=False',
                 ],
                 env={

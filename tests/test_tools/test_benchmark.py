@@ -39,9 +39,21 @@ def run(tool, monkeypatch, capsys):
 
 def test_measures_classifiers(tmp_path, run):
     done = run_tool(
-        *('benchmark.py', 'classifiers', '--models', 'repvit_m0_6'),
-        *('--runtimes', 'eager', 'fused-channels_last', '--sizes', '32'),
-        *('--batches', '1', '2', '--out', tmp_path, *QUICK),
+        'benchmark.py',
+        'classifiers',
+        '--models',
+        'repvit_m0_6',
+        '--runtimes',
+        'eager',
+        'fused-channels_last',
+        '--sizes',
+        '32',
+        '--batches',
+        '1',
+        '2',
+        '--out',
+        tmp_path,
+        *QUICK,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'A TRIAL' in done.stdout
@@ -74,7 +86,7 @@ def test_measures_classifiers(tmp_path, run):
     assert out.count(' repvit_m0_6   ') == 4
     picture = tmp_path / 'figure.png'
     status, out, _ = run(
-        *('plot', tmp_path / 'benchmark.json', '--out', picture, '--size', '32')
+        'plot', tmp_path / 'benchmark.json', '--out', picture, '--size', '32'
     )
     assert status == 0
     assert picture.read_bytes().startswith(b'\x89PNG')

@@ -26,8 +26,14 @@ def segmenter(shapes_root, tmp_path_factory):
     config = write_config('segmenter', folder)
     done = run_tool(
         'export.py',
-        *(config, checkpoint, '--format', 'onnx', '--data-root', root),
-        *('--out', folder / 'exported' / 'seg.onnx'),
+        config,
+        checkpoint,
+        '--format',
+        'onnx',
+        '--data-root',
+        root,
+        '--out',
+        folder / 'exported' / 'seg.onnx',
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return config, root, folder, done
@@ -61,8 +67,14 @@ def test_testing_gives_the_metrics_of_the_checkpoint(segmenter, read_config, tmp
     config, root, folder, _ = segmenter
     done = fork_tool(
         'test.py',
-        *(config, folder / 'exported' / 'seg.onnx', '--data-root', root),
-        *('--work-dir', tmp_path / 'work', '--out', tmp_path / 'maps'),
+        config,
+        folder / 'exported' / 'seg.onnx',
+        '--data-root',
+        root,
+        '--work-dir',
+        tmp_path / 'work',
+        '--out',
+        tmp_path / 'maps',
         '--confusion-matrix',
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -84,8 +96,13 @@ def test_drawing(segmenter, shapes_root, tmp_path):
     image = shapes_root / 'coco' / 'val2017' / '000000000001.jpg'
     done = fork_tool(
         'infer.py',
-        *(image, '--config', config, '--out', tmp_path),
-        *('--checkpoint', folder / 'exported' / 'seg.onnx'),
+        image,
+        '--config',
+        config,
+        '--out',
+        tmp_path,
+        '--checkpoint',
+        folder / 'exported' / 'seg.onnx',
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert f'1 pictures written to {tmp_path}/vis' in done.stdout
@@ -97,8 +114,12 @@ def test_an_exported_file_of_another_config(segmenter):
     config, root, folder, _ = segmenter
     done = fork_tool(
         'test.py',
-        *(config, folder / 'exported' / 'seg.onnx', '--data-root', root),
-        *('--cfg-options', 'model.neck.out_channels=32'),
+        config,
+        folder / 'exported' / 'seg.onnx',
+        '--data-root',
+        root,
+        '--cfg-options',
+        'model.neck.out_channels=32',
     )
     assert_one_line_error(done, 'seg.onnx was exported from the model of tiny_segmente')
 

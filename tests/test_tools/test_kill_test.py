@@ -25,8 +25,15 @@ SHORT = (
 def test_five_kills(kind, shapes_root, tmp_path):
     done = run_tool(
         'kill_test.py',
-        *(write_config(kind, tmp_path), '--kills', '5', '--out', tmp_path / 'out'),
-        *('--data-root', shapes_root / LAYOUTS[kind], '--cfg-options', *SHORT),
+        write_config(kind, tmp_path),
+        '--kills',
+        '5',
+        '--out',
+        tmp_path / 'out',
+        '--data-root',
+        shapes_root / LAYOUTS[kind],
+        '--cfg-options',
+        *SHORT,
         timeout=3600,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

@@ -107,8 +107,13 @@ def test_own_classes(method, classes, size, own_data, tmp_path):
     image = next((own_data / 'val').iterdir())
     done = fork_tool(
         'infer.py',
-        *(image, '--config', own, '--checkpoint', checkpoint),
-        *('--out', tmp_path / 'drawn'),
+        image,
+        '--config',
+        own,
+        '--checkpoint',
+        checkpoint,
+        '--out',
+        tmp_path / 'drawn',
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / 'drawn' / 'vis' / image.name).exists()

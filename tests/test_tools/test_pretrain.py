@@ -33,9 +33,14 @@ def trained(roots, teacher, tmp_path_factory):
     folder = tmp_path_factory.mktemp('tiny')
     config = write_config(folder)
     done = fork_tool(
-        *('train.py', config, '--work-dir', folder / 'run'),
-        *('--data-root', roots['folders']),
-        *('--cfg-options', f'model.teacher.checkpoint={teacher}'),
+        'train.py',
+        config,
+        '--work-dir',
+        folder / 'run',
+        '--data-root',
+        roots['folders'],
+        '--cfg-options',
+        f'model.teacher.checkpoint={teacher}',
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return config, folder / 'run' / 'epoch_2.pth', done
@@ -43,8 +48,14 @@ def trained(roots, teacher, tmp_path_factory):
 
 def evaluate(config, checkpoint, root, work_dir, *arguments) -> dict[str, float]:
     done = fork_tool(
-        *('test.py', config, checkpoint, '--data-root', root),
-        *('--work-dir', work_dir, *arguments),
+        'test.py',
+        config,
+        checkpoint,
+        '--data-root',
+        root,
+        '--work-dir',
+        work_dir,
+        *arguments,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return json.loads((Path(work_dir) / 'metrics.json').read_text())['metrics']
@@ -84,8 +95,17 @@ def test_fusing_and_exporting(trained, roots, tmp_path):
     exported = tmp_path / 'tiny.onnx'
     image = next((root / 'val').glob('*/*.JPEG'))
     done = fork_tool(
-        *('export.py', config, checkpoint, '--format', 'onnx', '--out', exported),
-        *('--image', image, '--cfg-options', 'model.teacher.checkpoint=gone.pth'),
+        'export.py',
+        config,
+        checkpoint,
+        '--format',
+        'onnx',
+        '--out',
+        exported,
+        '--image',
+        image,
+        '--cfg-options',
+        'model.teacher.checkpoint=gone.pth',
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert evaluate(config, exported, root, tmp_path / 'exported') == plain
@@ -111,8 +131,13 @@ def test_teacher_that_does_not_fit(trained, roots, tmp_path):
     """Another model's weights, found out before the first iteration."""
     config, checkpoint, _ = trained
     done = fork_tool(
-        *('train.py', config, '--data-root', roots['folders']),
-        *('--work-dir', tmp_path, '--cfg-options'),
+        'train.py',
+        config,
+        '--data-root',
+        roots['folders'],
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
         f'model.teacher.checkpoint={checkpoint}',
         'model.teacher.backbone.arch.channels=(4,4,8,16)',
     )
@@ -145,7 +170,10 @@ def test_stock_scripts(roots, teacher, tmp_path):
     ]
     options = ('--work-dir', tmp_path / 'run', '--cfg-options', *options)
     done = run_command(
-        *(sys.executable, scripts / 'train.py', config, *options),
+        sys.executable,
+        scripts / 'train.py',
+        config,
+        *options,
         f'model.teacher.checkpoint={teacher}',
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -162,8 +190,16 @@ def test_stock_scripts(roots, teacher, tmp_path):
 def test_resuming(trained, roots, teacher, tmp_path):
     config, checkpoint, _ = trained
     done = fork_tool(
-        *('train.py', config, '--data-root', roots['folders'], '--work-dir', tmp_path),
-        *('--resume', checkpoint, '--cfg-options', 'train_cfg.max_epochs=3'),
+        'train.py',
+        config,
+        '--data-root',
+        roots['folders'],
+        '--work-dir',
+        tmp_path,
+        '--resume',
+        checkpoint,
+        '--cfg-options',
+        'train_cfg.max_epochs=3',
         f'model.teacher.checkpoint={teacher}',
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

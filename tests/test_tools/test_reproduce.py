@@ -154,7 +154,7 @@ def test_a_test_without_the_figure(tmp_path):
     cfg = load_config(str(REPO / 'configs' / 'semfpn_rapidnet_m_ade20k.py'))
     with pytest.raises(UserError, match='metrics.json has no mIoU: it has aAcc'):
         reproduce.make_result(
-            *('semfpn_rapidnet_m_ade20k', figures.PublishedRun(), record, cfg, record)
+            'semfpn_rapidnet_m_ade20k', figures.PublishedRun(), record, cfg, record
         )
 
 
@@ -162,8 +162,16 @@ def test_reproduces(published_file, imagenet, tmp_path):
     work_dir, results = tmp_path / 'work', tmp_path / 'results.yml'
     kept = (REPO / 'results.yml').read_text()
     done = fork_tool(
-        *('reproduce.py', 'rapidnet_ti_in1k', '--file', published_file),
-        *('--data-root', imagenet, '--work-dir', work_dir, '--results', results),
+        'reproduce.py',
+        'rapidnet_ti_in1k',
+        '--file',
+        published_file,
+        '--data-root',
+        imagenet,
+        '--work-dir',
+        work_dir,
+        '--results',
+        results,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'convert_checkpoint.py' in done.stdout
@@ -185,8 +193,16 @@ def test_reproduces(published_file, imagenet, tmp_path):
 def test_file_of_another_model(published_file, imagenet, tmp_path):
     results = tmp_path / 'results.yml'
     done = fork_tool(
-        *('reproduce.py', 'rapidnet_m_in1k', '--file', published_file),
-        *('--data-root', imagenet, '--work-dir', tmp_path, '--results', results),
+        'reproduce.py',
+        'rapidnet_m_in1k',
+        '--file',
+        published_file,
+        '--data-root',
+        imagenet,
+        '--work-dir',
+        tmp_path,
+        '--results',
+        results,
     )
     assert_one_line_error(done, 'convert_checkpoint.py', 'rapidnet_m', 'convert.log')
     assert not results.exists()

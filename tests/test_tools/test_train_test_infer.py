@@ -48,8 +48,15 @@ MMDET_STARTS = pytest.mark.skipif(
 def train(config, root, work_dir, *arguments, options=(), run=fork_tool):
     done = run(
         'train.py',
-        *(config, '--data-root', root, '--work-dir', work_dir, *arguments),
-        *('--cfg-options', *SHORT, *options),
+        config,
+        '--data-root',
+        root,
+        '--work-dir',
+        work_dir,
+        *arguments,
+        '--cfg-options',
+        *SHORT,
+        *options,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
@@ -58,8 +65,16 @@ def train(config, root, work_dir, *arguments, options=(), run=fork_tool):
 def evaluate(config, checkpoint, root, work_dir, *rest, options=(), run=fork_tool):
     done = run(
         'test.py',
-        *(config, checkpoint, '--data-root', root, '--work-dir', work_dir),
-        *(*rest, '--cfg-options', *SHORT, *options),
+        config,
+        checkpoint,
+        '--data-root',
+        root,
+        '--work-dir',
+        work_dir,
+        *rest,
+        '--cfg-options',
+        *SHORT,
+        *options,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return json.loads((Path(work_dir) / 'metrics.json').read_text())
@@ -129,8 +144,10 @@ def test_testing_a_detector(detector, shapes_root, tmp_path):
         work_dir / 'iter_4.pth',
         shapes_root / 'coco',
         tmp_path / 'test',
-        *('--out', tmp_path / 'out' / 'predictions.pkl'),
-        *('--show-dir', tmp_path / 'drawn'),
+        '--out',
+        tmp_path / 'out' / 'predictions.pkl',
+        '--show-dir',
+        tmp_path / 'drawn',
         run=run_tool,
     )
     trained = json.loads((work_dir / 'metrics.json').read_text())
@@ -151,7 +168,10 @@ def test_testing_a_segmenter(segmenter, shapes_root, tmp_path):
         work_dir / 'iter_4.pth',
         shapes_root / 'ade',
         tmp_path / 'test',
-        *('--out', tmp_path / 'maps', '--show-dir', tmp_path / 'drawn'),
+        '--out',
+        tmp_path / 'maps',
+        '--show-dir',
+        tmp_path / 'drawn',
         '--confusion-matrix',
     )
     trained = json.loads((work_dir / 'metrics.json').read_text())
@@ -200,7 +220,7 @@ def test_testing_and_drawing_fused(detector, segmenter, shapes_root, tmp_path):
     for options in (['--fuse'], ['--fuse', '--tta']):
         single = ('test_dataloader.batch_size=1', 'img_ratios=[1.0]')
         record = evaluate(
-            *(SEG, checkpoint, root, tmp_path / 'seg', *options), options=single
+            SEG, checkpoint, root, tmp_path / 'seg', *options, options=single
         )
         if '--tta' not in options:
             assert record['metrics'] == pytest.approx(plain, abs=0.1)
@@ -235,8 +255,15 @@ def test_resuming(detector, shapes_root, tmp_path):
     assert list_differences(again, whole) == []
     done = fork_tool(
         'train.py',
-        *(DET, '--data-root', root, '--resume', work_dir / 'iter_2.pth'),
-        *('--work-dir', tmp_path / 'b', '--cfg-options', 'model.backbone.arch=s'),
+        DET,
+        '--data-root',
+        root,
+        '--resume',
+        work_dir / 'iter_2.pth',
+        '--work-dir',
+        tmp_path / 'b',
+        '--cfg-options',
+        'model.backbone.arch=s',
     )
     assert_one_line_error(done, 'iter_2.pth does not fit MaskRCNN', 'same arch')
     done = train(
@@ -253,8 +280,15 @@ def test_a_stopped_run_leaves_its_last_checkpoint(shapes_root, tmp_path, stop):
     options = [o for o in SHORT if 'max_iters' not in o and 'val_interval' not in o]
     process = subprocess.Popen(
         [
-            *(sys.executable, 'tools/train.py', DET, '--work-dir', tmp_path),
-            *('--data-root', shapes_root / 'coco', '--cfg-options', *options),
+            sys.executable,
+            'tools/train.py',
+            DET,
+            '--work-dir',
+            tmp_path,
+            '--data-root',
+            shapes_root / 'coco',
+            '--cfg-options',
+            *options,
         ],
         cwd=REPO,
         stdout=subprocess.DEVNULL,
@@ -287,9 +321,14 @@ def test_inference(kind, request, shapes_root, tmp_path):
     images = sorted(folder.glob('*.jpg'))
     done = run_tool(
         'infer.py',
-        *(folder, images[0]),
-        *('--config', DET if kind == 'detector' else SEG),
-        *('--checkpoint', work_dir / 'iter_4.pth', '--out', tmp_path / 'out'),
+        folder,
+        images[0],
+        '--config',
+        DET if kind == 'detector' else SEG,
+        '--checkpoint',
+        work_dir / 'iter_4.pth',
+        '--out',
+        tmp_path / 'out',
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert f'6 pictures written to {tmp_path / "out"}/vis' in done.stdout
@@ -321,8 +360,13 @@ def test_two_processes(shapes_root, tmp_path):
     sync = ('model.backbone.norm_cfg.type=SyncBN',)
     environment = {'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1'}
     done = run_command(
-        *(REPO / 'tools' / 'dist_train.sh', SEG, '2', '--work-dir', work_dir),
-        *(*common, *sync),
+        REPO / 'tools' / 'dist_train.sh',
+        SEG,
+        '2',
+        '--work-dir',
+        work_dir,
+        *common,
+        *sync,
         **environment,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -330,8 +374,14 @@ def test_two_processes(shapes_root, tmp_path):
     assert done.stdout.count('there is no SyncBN on CPUs: it becomes BN') == 1
     validated = json.loads((work_dir / 'metrics.json').read_text())
     done = run_command(
-        *(REPO / 'tools' / 'dist_test.sh', SEG, work_dir / 'iter_4.pth', '2'),
-        *('--work-dir', tmp_path / 'two', *common, *sync),
+        REPO / 'tools' / 'dist_test.sh',
+        SEG,
+        work_dir / 'iter_4.pth',
+        '2',
+        '--work-dir',
+        tmp_path / 'two',
+        *common,
+        *sync,
         **environment,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -356,7 +406,9 @@ def test_learning_rate_follows_the_batch(shapes_root, tmp_path):
         SEG,
         shapes_root / 'ade',
         tmp_path,
-        *('--auto-scale-lr', '--accumulate', '4'),
+        '--auto-scale-lr',
+        '--accumulate',
+        '4',
         options=('auto_scale_lr.base_batch_size=16', 'train_cfg.max_iters=1'),
     )
     # Eight images a step, two at a time, instead of sixteen.
