@@ -7,6 +7,7 @@ from conftest import REPO, assert_one_line_error, run_tool
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
+from tables import read_rows
 from tool_server import fork_tool
 
 from mmrapidnet.analysis.ablations import COLUMNS, print_table, read_ablations
@@ -32,10 +33,7 @@ TABLE = """
 
 
 def expected() -> list[tuple[str, ...]]:
-    return [
-        tuple(cell.strip() for cell in line.split('|')[1:-1])
-        for line in TABLE.strip().splitlines()
-    ]
+    return read_rows(TABLE)
 
 
 def build(name: str):
@@ -102,10 +100,7 @@ def test_leaves_are_short():
 def test_command():
     done = run_tool('ablations.py', '--markdown')
     assert done.returncode == 0, done.stderr
-    header, rule, *lines = done.stdout.strip().splitlines()
-    assert header == f'| {" | ".join(COLUMNS)} |'
-    assert rule == '|' + ' --- |' * len(COLUMNS)
-    assert lines == TABLE.strip().splitlines()
+    assert read_rows(done.stdout) == [tuple(COLUMNS), *expected()]
     assert done.stdout.strip() in (REPO / 'README.md').read_text()
 
 

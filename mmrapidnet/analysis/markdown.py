@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tabulate import tabulate
+
 from mmrapidnet.errors import UserError
 
 
@@ -19,13 +21,13 @@ def make_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         Its lines, joined.
 
     Example:
-        >>> print(make_table(('a', 'b'), [('1', '2')]))
-        | a | b |
-        | --- | --- |
-        | 1 | 2 |
+        >>> print(make_table(('a', 'b'), [('1', '2.50')]))
+        | a   | b    |
+        |-----|------|
+        | 1   | 2.50 |
     """
-    lines = [header, ['---'] * len(header), *rows]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    # Cells are text: figures keep the digits that they were written with.
+    return tabulate(rows, headers=header, tablefmt='github', disable_numparse=True)
 
 
 def place_in_page(text: str, page: Path, begin: str, end: str) -> str:

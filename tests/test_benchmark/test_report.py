@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from fakes import make_record, make_row
+from tables import read_rows
 
 from mmrapidnet.benchmark import report
 from mmrapidnet.errors import UserError
@@ -52,7 +53,7 @@ def test_cells_and_page(row, record, tmp_path):
 
     tables = report.to_markdown(record)
     assert '**A table; ratio: times faster than eager**' in tables
-    assert f'| {" | ".join(cells)} |' in tables
+    assert cells in read_rows(tables)
     assert 'A TRIAL' in tables and '`a command`' in tables
     assert 'A Machine (An OS), torch 2.0, ncnn 1.0, with' in tables
     assert '32 to 32 GMAC/s' in tables

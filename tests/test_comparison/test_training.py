@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import REPO, assert_one_line_error, run_tool
 from made_up_runs import make_run
+from tables import read_rows
 
 from mmrapidnet.comparison import runs
 from mmrapidnet.comparison.training import (
@@ -98,19 +99,18 @@ def test_table_of_finished_runs(place, no_tools, capsys):
     )
     assert 'the command' in page and torch.__version__ in page
     assert 'reaches 97.50 %' in page
-    assert [line for line in page.splitlines() if line.startswith('| ')] == [
-        '| seed | with a teacher | without | difference |',
-        '| --- | --- | --- | --- |',
-        '| 0 | 70.00 | 60.00 | +10.00 |',
-        '| 1 | 74.00 | 66.00 | +8.00 |',
-        '| 2 | 72.00 | 63.00 | +9.00 |',
-        '| 3 | 71.00 | 60.00 | +11.00 |',
-        '| 4 | 73.00 | 66.00 | +7.00 |',
-        '| mean | 72.00 | 63.00 | +9.00 |',
-        '| standard deviation | 1.58 | 3.00 | 1.58 |',
+    assert read_rows(page) == [
+        ('seed', 'with a teacher', 'without', 'difference'),
+        ('0', '70.00', '60.00', '+10.00'),
+        ('1', '74.00', '66.00', '+8.00'),
+        ('2', '72.00', '63.00', '+9.00'),
+        ('3', '71.00', '60.00', '+11.00'),
+        ('4', '73.00', '66.00', '+7.00'),
+        ('mean', '72.00', '63.00', '+9.00'),
+        ('standard deviation', '1.58', '3.00', '1.58'),
         # 9 over the root of 2.5 / 5.
-        '| t |  |  | 12.73 |',
-        '| p |  |  | 0.00022 |',
+        ('t', '', '', '12.73'),
+        ('p', '', '', '0.00022'),
     ]
     record = json.loads((place.out_dir / 'distillation_noise50.json').read_text())
     assert (record['noise'], record['teacher_top1']) == (0.5, 97.5)
@@ -133,8 +133,7 @@ def test_a_gain_that_is_noise_is_called_so(place, no_tools, capsys):
     assert (gain.difference.mean, gain.t) == (2.0, pytest.approx(2.0))
     page = (place.out_dir / 'distillation_noise50.md').read_text()
     # With one degree of freedom t is distributed as Cauchy's: 1 - 2 atan(2) / pi.
-    assert '| t |  |  | 2.00 |' in page
-    assert '| p |  |  | 0.3 |' in page
+    assert read_rows(page)[-2:] == [('t', '', '', '2.00'), ('p', '', '', '0.3')]
     words = (
         'The mean difference, +2.00, is not significant (paired t-test, t = 2.00, '
         'p = 0.3): no gain is shown.'
@@ -198,7 +197,7 @@ def test_segmenters_differ_in_their_start_alone(place, calls):
     names = [Path(arguments[3]).name for _, arguments in segmenters[:2]]
     assert names == [f'segmenter_8images_{n}_seed3' for n in ('pretrained', 'scratch')]
     page = (place.out_dir / 'pretraining_8images.md').read_text()
-    assert '| seed | pre-trained | from scratch | difference |' in page
+    assert read_rows(page)[0] == ('seed', 'pre-trained', 'from scratch', 'difference')
     assert page.startswith('mIoU, %, of Semantic FPN on 8 scenes, 160 iterations. ')
 
 
