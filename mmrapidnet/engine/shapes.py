@@ -69,7 +69,7 @@ def point_at_shapes(cfg: Config, root: str | Path, configs: str | Path) -> None:
         cfg.work_dir = str(Path('work_dirs') / f'{Path(cfg.filename).stem}_on_shapes')
 
     classes = len(donor.train_dataloader.dataset.metainfo.classes)
-    for part in iter_dicts(cfg.model):
+    for part in _iter_dicts(cfg.model):
         if 'num_classes' in part:
             part['num_classes'] = classes
         if 'norm_eval' in part:
@@ -79,14 +79,14 @@ def point_at_shapes(cfg: Config, root: str | Path, configs: str | Path) -> None:
 
 
 def _predicts_masks(model: dict[str, Any]) -> bool:
-    return any(part.get('mask_head') for part in iter_dicts(model))
+    return any(part.get('mask_head') for part in _iter_dicts(model))
 
 
-def iter_dicts(node: Any) -> Iterator[dict[str, Any]]:
+def _iter_dicts(node: Any) -> Iterator[dict[str, Any]]:
     """Every dict of a nested config, the outer ones first."""
     if isinstance(node, dict):
         yield node
         node = list(node.values())
     if isinstance(node, (list, tuple)):
         for item in node:
-            yield from iter_dicts(item)
+            yield from _iter_dicts(item)
