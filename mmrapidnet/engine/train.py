@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -33,6 +34,7 @@ from mmrapidnet.engine.survivable import (
     make_survivable,
 )
 from mmrapidnet.errors import UserError
+from mmrapidnet.folders import make_folder
 
 
 def train(cfg: Config, check_data: bool = False) -> dict[str, float]:
@@ -149,7 +151,11 @@ def build_runner(cfg: Config) -> Runner:
 
     Returns:
         The runner.
+
+    Raises:
+        UserError: If the work dir cannot be made.
     """
+    make_folder(Path(cfg.work_dir))
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
