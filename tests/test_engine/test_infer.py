@@ -1,9 +1,11 @@
 """Drawing predictions: which pictures there are, where, and of what."""
 
 from pathlib import Path
+from statistics import median
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 import torch
 from mmengine.config import Config
@@ -73,6 +75,24 @@ def test_sub_folders_are_kept(kind, run, tmp_path):
     assert list_files(tmp_path / 'out' / 'vis') == names
     pictures = [cv2.imread(str(tmp_path / 'out' / 'vis' / name)) for name in names]
     assert len({picture.tobytes() for picture in pictures}) == 4
+
+
+def test_memory_stays_flat(run, tmp_path, monkeypatch):
+    """Of many images nothing is kept, not even the pixels."""
+    shapes, held = [(300, 400, 3), (400, 300, 3), (200, 600, 3)], []
+    for seed in range(30):
+        write_image(tmp_path / 'images' / f'{seed}.png', shapes[seed % 3], seed)
+    draw = drawing.PredictionDrawer.draw
+
+    def draw_and_weigh(*arguments):
+        draw(*arguments)
+        held.append(psutil.Process().memory_info().rss)
+
+    monkeypatch.setattr(drawing.PredictionDrawer, 'draw', draw_and_weigh)
+    assert len(run('detector', tmp_path / 'images')) == len(held) == 30
+    # The last six images come 18 after the six that follow the warm-up.
+    growth = median(held[24:]) - median(held[6:12])
+    assert growth < 18 * np.prod(shapes[0]) / 2, [size >> 10 for size in held]
 
 
 def test_names_of_pictures(tmp_path):

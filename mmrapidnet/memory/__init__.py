@@ -1,1 +1,0 @@
-"""Whether memory stays flat while a command runs."""
