@@ -23,7 +23,7 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 quickstart: setup  ## train and test two small models, print a table, draw pictures
-	@$(RUN) tools/quickstart.py
+	@$(RUN) -m dev.quickstart
 
 test: lint  ## lint, then run all tests but the slow ones
 	@$(TEST) -m "not slow" --timeout 600 -o faulthandler_timeout=700

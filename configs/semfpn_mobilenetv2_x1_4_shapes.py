@@ -2,7 +2,7 @@
 _base_ = 'semfpn_rapidnet_ti_shapes.py'
 
 custom_imports = dict(
-    imports=['mmrapidnet', 'mmrapidnet.compat.on', 'mmpretrain.models']
+    imports=['mmrapidnet', 'mmrapidnet.compat.patch_all', 'mmpretrain.models']
 )
 # `conv2`, which is always built, serves no tap.
 find_unused_parameters = True

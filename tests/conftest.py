@@ -51,7 +51,7 @@ def _no_scope_of_others():
 @pytest.fixture(scope='session')
 def shapes_root(tmp_path_factory) -> Path:
     """A small Shapes data set, the same for all tests."""
-    from mmrapidnet.data import write_shapes
+    from mmrapidnet.datasets.shapes import write_shapes
 
     root = tmp_path_factory.mktemp('data') / 'shapes'
     write_shapes(root, splits={'train': 12, 'val': 6}, image_size=96)

@@ -91,7 +91,7 @@ def test_metadata(wheel):
     (name,) = (name for name in wheel.namelist() if name.endswith('/METADATA'))
     fields = email.message_from_bytes(wheel.read(name))
     assert fields['Name'] == 'mmrapidnet'
-    assert fields['Version'] == mmrapidnet.__version__
+    assert fields['Version'] == mmrapidnet.version.__version__
     assert 'Apache-2.0' in (fields['License'], fields['License-Expression'])
     assert fields['Requires-Python'] == '>=3.10'
     extras = set(fields.get_all('Provides-Extra'))
@@ -134,8 +134,10 @@ def test_sdist_builds_the_same_wheel(source, wheel, tmp_path):
 
 
 # Reads a config that builds on ours, as the libraries' own scripts do.
-OWN = "_base_ = __import__('mmrapidnet.compat.on') and 'mmrapidnet::{}'\n".format(
-    'maskrcnn_rapidnet_s_coco.py'
+OWN = (
+    "_base_ = __import__('mmrapidnet.compat.patch_all') and 'mmrapidnet::{}'\n".format(
+        'maskrcnn_rapidnet_s_coco.py'
+    )
 )
 READ = (
     'from mmengine.config import Config; '

@@ -14,18 +14,17 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from torch import nn
 
-from mmrapidnet.checkpoints.matching import _compare
-from mmrapidnet.checkpoints.published import AUTHORS, TIMM_REPVIT
-from mmrapidnet.checkpoints.recognise import choose_weights, find_kind
-from mmrapidnet.checkpoints.targets import backbone_shapes
-from mmrapidnet.data import CLASSES, write_shapes, write_shapes_cls
-from mmrapidnet.data.shapes_cls import CLS_CLASSES
+from mmrapidnet.checkpoints.convert.detect import choose_weights, find_kind
+from mmrapidnet.checkpoints.convert.expected import backbone_shapes
+from mmrapidnet.checkpoints.convert.key_maps import AUTHORS, TIMM_REPVIT
+from mmrapidnet.checkpoints.convert.match import _compare
+from mmrapidnet.datasets.shapes import CLASSES, write_shapes, write_shapes_cls
+from mmrapidnet.datasets.shapes.shapes_cls import CLS_CLASSES
 from mmrapidnet.models import MobileViG, RapidNet, RepViT
-from mmrapidnet.models.layers.conv import ConvNormAct
-from mmrapidnet.models.layers.dilated_mixer import ConditionalPositionEncoding
-from mmrapidnet.models.layers.fold import fold_all
-from mmrapidnet.models.layers.rep_depthwise import RepDepthwise
-from mmrapidnet.models.layers.residual import ScaledResidual
+from mmrapidnet.models.backbones.rapidnet import ConditionalPositionEncoding
+from mmrapidnet.models.backbones.repvit import RepDepthwise
+from mmrapidnet.models.layers import ConvNormAct, ScaledResidual
+from mmrapidnet.models.reparam import fold_all
 
 STEADY = dict(deadline=None, derandomize=True, database=None)
 CHANNELS = (4, 6, 8, 10)

@@ -5,7 +5,7 @@ import shlex
 import sys
 from xml.etree import ElementTree
 
-from conftest import REPO, run_command
+from helpers.commands import REPO, run_command
 
 SUITE = {
     'test_dying.py': """

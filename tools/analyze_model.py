@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmrapidnet import cli
-from mmrapidnet.analysis import parts
+from mmrapidnet.apis import cli
+from mmrapidnet.apis import model_parts as parts
 
 
 def parse_args() -> argparse.Namespace:

@@ -2,9 +2,11 @@
 
 import argparse
 
-from mmrapidnet import cli
-from mmrapidnet.data_check import coco_fix, find, report
-from mmrapidnet.engine import libraries
+from mmrapidnet.apis import cli
+from mmrapidnet.config import libraries
+from mmrapidnet.datasets.check import report
+from mmrapidnet.datasets.check import run as find
+from mmrapidnet.datasets.check.coco import fix as coco_fix
 
 
 def parse_args() -> argparse.Namespace:

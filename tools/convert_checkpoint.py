@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from mmrapidnet import compat
-from mmrapidnet.checkpoints.convert import convert_checkpoint
-from mmrapidnet.cli import main_guard
+from mmrapidnet.apis.cli import main_guard
+from mmrapidnet.checkpoints.convert.convert import convert_checkpoint
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mmrapidnet import cli
+from mmrapidnet.apis import cli
 from mmrapidnet.deploy import export, formats, graphs, verify
 
 

@@ -3,9 +3,9 @@
 import argparse
 
 from mmrapidnet import compat
-from mmrapidnet.cli import main_guard
+from mmrapidnet.apis.cli import main_guard
 from mmrapidnet.deploy.fused_checkpoint import fuse_checkpoint
-from mmrapidnet.errors import UserError
+from mmrapidnet.utils.errors import UserError
 
 
 def parse_args() -> argparse.Namespace:

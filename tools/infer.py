@@ -3,8 +3,9 @@
 import argparse
 
 from mmrapidnet import compat
-from mmrapidnet.cli import main_guard
-from mmrapidnet.engine import config, infer
+from mmrapidnet.apis import inference as infer
+from mmrapidnet.apis.cli import main_guard
+from mmrapidnet.config import load as config
 
 
 def parse_args() -> argparse.Namespace:

@@ -5,8 +5,8 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from mmrapidnet.cli import main_guard
-from mmrapidnet.data import (
+from mmrapidnet.apis.cli import main_guard
+from mmrapidnet.datasets.shapes import (
     DEFAULT_CLS_SPLITS,
     DEFAULT_SPLITS,
     write_shapes,

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from mmrapidnet.cli import add_run_arguments, load_run_config, main_guard
-from mmrapidnet.engine import options, test
+from mmrapidnet.apis import options, test
+from mmrapidnet.apis.cli import add_run_arguments, load_run_config, main_guard
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 

@@ -1,5 +1,5 @@
 # The first name registers the backbones.  The second mends what the installed
 # libraries need on this machine (nothing where nothing is needed).
 custom_imports = dict(
-    imports=['mmrapidnet', 'mmrapidnet.compat.on'], allow_failed_imports=False
+    imports=['mmrapidnet', 'mmrapidnet.compat.patch_all'], allow_failed_imports=False
 )

@@ -2,7 +2,7 @@
 custom_imports = dict(
     imports=[
         'mmrapidnet',
-        'mmrapidnet.compat.on',
+        'mmrapidnet.compat.patch_all',
         'mmrapidnet.models.classifiers',
         'mmrapidnet.optim',
     ],

@@ -1,6 +1,6 @@
 # The plugin, and mmpretrain's backbones beside it.
 custom_imports = dict(
-    imports=['mmrapidnet', 'mmrapidnet.compat.on', 'mmpretrain.models'],
+    imports=['mmrapidnet', 'mmrapidnet.compat.patch_all', 'mmpretrain.models'],
     allow_failed_imports=False,
 )
 # MobileNetV2's last 1x1 convolution, `conv2`, is always built and no tap uses it:

@@ -1,5 +1,5 @@
 """Checkpoint files: safe loading and strict accounting."""
 
-from mmrapidnet.checkpoints.pretrained import load_pretrained
+from mmrapidnet.checkpoints.state_dict import load_pretrained
 
 __all__ = ['load_pretrained']

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmrapidnet.errors import UserError, plain
+from mmrapidnet.utils.errors import UserError, plain
 
 RECORD = 'mmrapidnet_fused'
 

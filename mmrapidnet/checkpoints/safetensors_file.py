@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from mmrapidnet.errors import UserError
+from mmrapidnet.utils.errors import UserError
 
 SUFFIX = '.safetensors'
 _META = 'mmrapidnet_meta'

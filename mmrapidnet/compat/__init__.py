@@ -2,13 +2,12 @@
 
 Nothing here happens by importing :mod:`mmrapidnet`: our tools call
 :func:`apply`, and a config does it for stock scripts with
-``custom_imports = dict(imports=['mmrapidnet', 'mmrapidnet.compat.on'])``.
+``custom_imports = dict(imports=['mmrapidnet', 'mmrapidnet.compat.patch_all'])``.
 """
 
 from mmrapidnet.compat import (
     amp,
     bad_samples,
-    checkpoint,
     coco_api,
     coco_figures,
     config_packages,
@@ -22,6 +21,7 @@ from mmrapidnet.compat import (
     torchvision_ops,
     workers,
 )
+from mmrapidnet.compat import safe_checkpoints as checkpoint
 
 # torchvision first: the others import mmengine, which looks for it.
 MENDS = (

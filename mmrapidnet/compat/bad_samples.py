@@ -10,7 +10,7 @@ Condition:
     None: no release does otherwise.
 
 What it does:
-    Data sets send their samples through `mmrapidnet.data_check.bad_sample`.
+    Data sets send their samples through `mmrapidnet.datasets.check.bad_sample`.
 """
 
 
@@ -18,6 +18,6 @@ def apply() -> None:
     """Let ``BaseDataset`` name the sample that fails."""
     from mmengine.dataset import BaseDataset
 
-    from mmrapidnet.data_check.bad_sample import prepare_sample
+    from mmrapidnet.datasets.check.bad_sample import prepare_sample
 
     BaseDataset.prepare_data = prepare_sample

@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from mmrapidnet.compat.when_imported import when_imported
-from mmrapidnet.errors import UserError
+from mmrapidnet.utils.errors import UserError
 
 
 def apply() -> None:
@@ -56,7 +56,7 @@ def _with_paths(stock: Callable[..., None]) -> Callable[..., None]:
 
 
 def _of_those_tested(stock: Callable[..., dict]) -> Callable[..., dict]:
-    from mmrapidnet.data_check.evaluators import find_contradiction
+    from mmrapidnet.datasets.check.evaluators import find_contradiction
 
     @functools.wraps(stock)
     def results2json(self: Any, results: Sequence[dict], outfile_prefix: str) -> dict:

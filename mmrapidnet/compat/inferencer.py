@@ -14,7 +14,7 @@ What it does:
 import functools
 from typing import Any
 
-from mmrapidnet.errors import UserError
+from mmrapidnet.utils.errors import UserError
 
 
 def apply() -> None:

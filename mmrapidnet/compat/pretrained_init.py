@@ -10,7 +10,7 @@ Condition:
     Always.
 
 What it does:
-    Holds the file to :func:`mmrapidnet.checkpoints.pretrained.check_backbone` before
+    Holds the file to :func:`mmrapidnet.checkpoints.state_dict.check_backbone` before
     it loads, and finds the prefix ``backbone.`` by itself where the config gives none.
     (Backbones of this project load without ``PretrainedInit``, and every tensor.)
 """
@@ -32,7 +32,7 @@ def _initialise(self: Any, module: nn.Module) -> None:
     from mmengine.model import update_init_info
     from mmengine.runner.checkpoint import _load_checkpoint, load_state_dict
 
-    from mmrapidnet.checkpoints.pretrained import (
+    from mmrapidnet.checkpoints.state_dict import (
         check_backbone,
         find_prefix,
         get_state_dict,

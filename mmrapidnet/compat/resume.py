@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from mmrapidnet.errors import UserError, plain
+from mmrapidnet.utils.errors import UserError, plain
 
 
 def apply() -> None:

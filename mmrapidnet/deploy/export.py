@@ -12,19 +12,22 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from rich.console import Console
 
-from mmrapidnet.checkpoints.pretrained import read_checkpoint
-from mmrapidnet.deploy.calibration import CalibrationImages
+from mmrapidnet.checkpoints.state_dict import read_checkpoint
+from mmrapidnet.config.libraries import require_library
 from mmrapidnet.deploy.formats import check_held, load_format
 from mmrapidnet.deploy.fuse import fuse
 from mmrapidnet.deploy.graphs import Graph, build_graph, require_torch
-from mmrapidnet.deploy.images import build_reader, first_test_image
+from mmrapidnet.deploy.inference import ExportedModel, read_settings, to_batch
 from mmrapidnet.deploy.loading import load_model
 from mmrapidnet.deploy.metadata import describe
-from mmrapidnet.deploy.placing import in_place_of
-from mmrapidnet.deploy.runner import ExportedModel, read_settings, to_batch
+from mmrapidnet.deploy.preprocess import (
+    CalibrationImages,
+    build_reader,
+    first_test_image,
+)
 from mmrapidnet.deploy.verify import Difference, compare, make_table
-from mmrapidnet.engine.libraries import require_library
-from mmrapidnet.errors import UserError
+from mmrapidnet.utils.atomic import in_place_of
+from mmrapidnet.utils.errors import UserError
 
 CALIBRATION_IMAGES = 300
 SMALLEST = 32

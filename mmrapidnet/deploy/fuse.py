@@ -8,8 +8,8 @@ from functools import partial
 import torch
 from torch import nn
 
-from mmrapidnet.errors import UserError
-from mmrapidnet.models.layers.fold import fold_all
+from mmrapidnet.models.reparam import fold_all
+from mmrapidnet.utils.errors import UserError
 
 _MARK = 'mmrapidnet_fused'
 
@@ -20,7 +20,7 @@ def fuse(model: nn.Module) -> nn.Module:
     Convolutions take up the batch normalisation after them (also in necks and
     heads), the position encoding its identity, projections the layer scale, RepViT's
     parallel branches become one kernel, and two classifiers one; see
-    `mmrapidnet.models.layers.fold`. The outputs are the same but for rounding.
+    `mmrapidnet.models.reparam`. The outputs are the same but for rounding.
 
     Args:
         model: A backbone, or any model that holds one, in evaluation mode. It is

@@ -6,18 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import mmrapidnet
+from mmrapidnet.checkpoints.dataset_meta import get_labels, get_meta
 from mmrapidnet.checkpoints.fused import RECORD, is_fused_checkpoint
-from mmrapidnet.checkpoints.labels import get_labels, get_meta
-from mmrapidnet.checkpoints.pretrained import read_checkpoint
-from mmrapidnet.checkpoints.writing import (
-    check_destination,
-    sha256_of,
-    write_checkpoint,
-)
+from mmrapidnet.checkpoints.save import check_destination, sha256_of, write_checkpoint
+from mmrapidnet.checkpoints.state_dict import read_checkpoint
+from mmrapidnet.config.load import load_config
 from mmrapidnet.deploy.fuse import fuse
 from mmrapidnet.deploy.loading import load_model
-from mmrapidnet.engine.config import load_config
-from mmrapidnet.errors import UserError
+from mmrapidnet.utils.errors import UserError
 
 # What the new file takes over: the labels, and where published weights came from.
 _KEPT = ('dataset_meta', 'mmrapidnet_conversion')
@@ -77,7 +73,7 @@ def fuse_checkpoint(src: str | Path, dst: str | Path, config: str) -> Fusion:
         sha256=sha256_of(src),
         tensors_before=len(before),
         tensors=len(fused),
-        version=mmrapidnet.__version__,
+        version=mmrapidnet.version.__version__,
     )
     get_labels(content, str(src))
     meta = get_meta(content)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from mmrapidnet.errors import UserError
-from mmrapidnet.models.layers import GraphMixer
+from mmrapidnet.models.backbones.mobilevig import GraphMixer
+from mmrapidnet.utils.errors import UserError
 
 PARTS = ('whole', 'backbone', 'dense')
 DETECTIONS = ('boxes', 'scores', 'labels', 'masks')
@@ -308,7 +308,7 @@ class _Dense(nn.Module):
 
 class _Detector(nn.Module):
     def __init__(self, model: nn.Module) -> None:
-        from mmrapidnet.deploy.detector import MaskRCNNGraph
+        from mmrapidnet.deploy.mask_rcnn import MaskRCNNGraph
 
         super().__init__()
         self.preprocessing = Preprocessing(model.data_preprocessor)

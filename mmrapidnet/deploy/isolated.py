@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mmrapidnet.deploy.formats import first_line, open_session
-from mmrapidnet.errors import UserError
+from mmrapidnet.utils.errors import UserError
 
 # Seconds that a call may take: opening a file, or running it on a batch.
 PATIENCE = 600

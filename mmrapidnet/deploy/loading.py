@@ -9,9 +9,9 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from mmrapidnet.checkpoints.fused import is_fused_checkpoint
-from mmrapidnet.checkpoints.pretrained import check_fits, get_state_dict
+from mmrapidnet.checkpoints.state_dict import check_fits, get_state_dict
+from mmrapidnet.config.libraries import require_library
 from mmrapidnet.deploy.fuse import fuse
-from mmrapidnet.engine.libraries import require_library
 
 
 def build_model(cfg: Config) -> nn.Module:

@@ -17,11 +17,11 @@ from mmengine.registry import DATASETS
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import mmrapidnet
-from mmrapidnet.checkpoints.labels import get_labels, is_names, is_palette
-from mmrapidnet.checkpoints.pretrained import read_checkpoint
-from mmrapidnet.checkpoints.writing import sha256_of
-from mmrapidnet.engine.config import iter_datasets
-from mmrapidnet.errors import UserError, plain
+from mmrapidnet.checkpoints.dataset_meta import get_labels, is_names, is_palette
+from mmrapidnet.checkpoints.save import sha256_of
+from mmrapidnet.checkpoints.state_dict import read_checkpoint
+from mmrapidnet.config.load import iter_datasets
+from mmrapidnet.utils.errors import UserError, plain
 
 if TYPE_CHECKING:
     from mmrapidnet.deploy.graphs import Graph
@@ -89,7 +89,10 @@ def describe(
         'fused': not any(isinstance(m, _BatchNorm) for m in graph.module.modules()),
         **_describe_config(cfg, checkpoint),
         'checkpoint': checkpoint and _describe_checkpoint(checkpoint),
-        'versions': {'mmrapidnet': mmrapidnet.__version__, 'torch': torch.__version__},
+        'versions': {
+            'mmrapidnet': mmrapidnet.version.__version__,
+            'torch': torch.__version__,
+        },
     }
 
 
@@ -146,7 +149,7 @@ def from_text(text: str | None, path: Path) -> dict[str, Any]:
     if found != VERSION:
         raise UserError(
             f'{path} describes itself in version {plain(found)}, but this mmrapidnet '
-            f'{mmrapidnet.__version__} reads version {VERSION}: export it again'
+            f'{mmrapidnet.version.__version__} reads version {VERSION}: export it again'
         )
     damaged = [key for key in _NEEDED if key not in metadata] + [
         key

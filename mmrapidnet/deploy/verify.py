@@ -10,8 +10,8 @@ import torch
 from rich.table import Table
 
 from mmrapidnet.deploy.graphs import Graph
-from mmrapidnet.deploy.runner import to_batch
-from mmrapidnet.errors import UserError
+from mmrapidnet.deploy.inference import to_batch
+from mmrapidnet.utils.errors import UserError
 
 Outputs = dict[str, np.ndarray]
 

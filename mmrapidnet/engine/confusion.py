@@ -13,10 +13,10 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.registry import METRICS
 
-from mmrapidnet.data_check.type_name import type_name
-from mmrapidnet.engine.config import add_import
-from mmrapidnet.engine.evaluators import add_metric, evaluates_apart, list_metrics
-from mmrapidnet.errors import UserError
+from mmrapidnet.config.evaluators import add_metric, evaluates_apart, list_metrics
+from mmrapidnet.config.load import add_import
+from mmrapidnet.config.type_names import type_name
+from mmrapidnet.utils.errors import UserError
 
 # Metrics that compare one class with another, and what they count.
 _COUNTED = {'IoUMetric': 'pixels', 'Accuracy': 'images', 'SingleLabelMetric': 'images'}

@@ -14,8 +14,8 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict, _ParamScheduler
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from mmrapidnet.engine.repeatable import EPOCH_LENGTH
-from mmrapidnet.errors import UserError, plain
+from mmrapidnet.engine.loops import EPOCH_LENGTH
+from mmrapidnet.utils.errors import UserError, plain
 
 _NEW_RECIPE = 'to start another run from its weights, give load_from without resume'
 # What is no setting but follows from others, or from how far the run is.

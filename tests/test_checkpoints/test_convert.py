@@ -5,23 +5,27 @@ import hashlib
 import os
 import sys
 
-import golden
 import numpy as np
 import pytest
 import torch
-from conftest import REPO
+from helpers import golden
+from helpers.commands import REPO
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
 
 import mmrapidnet
-from mmrapidnet.benchmark.peers import randomize_norms
-from mmrapidnet.checkpoints import convert
-from mmrapidnet.checkpoints.pretrained import check_fits, read_checkpoint
-from mmrapidnet.checkpoints.published import AUTHORS, TIMM_REPVIT, published_names
-from mmrapidnet.checkpoints.recognise import find_kind
-from mmrapidnet.checkpoints.targets import classifier_shapes, list_archs
-from mmrapidnet.engine.config import load_config
-from mmrapidnet.errors import UserError
+from dev.benchmark.peers import randomize_norms
+from mmrapidnet.checkpoints.convert.convert import convert
+from mmrapidnet.checkpoints.convert.detect import find_kind
+from mmrapidnet.checkpoints.convert.expected import classifier_shapes, list_archs
+from mmrapidnet.checkpoints.convert.key_maps import (
+    AUTHORS,
+    TIMM_REPVIT,
+    published_names,
+)
+from mmrapidnet.checkpoints.state_dict import check_fits, read_checkpoint
+from mmrapidnet.config.load import load_config
+from mmrapidnet.utils.errors import UserError
 
 CONFIGS = REPO / 'configs'
 LAYOUTS = {layout.family: layout for layout in AUTHORS}
@@ -182,7 +186,7 @@ def test_classifiers(model, states, files):
             'weights': entry,
             'tensors': len(source),
             'dropped': ['epoch'],
-            'version': mmrapidnet.__version__,
+            'version': mmrapidnet.version.__version__,
         },
     }
     assert done.model == model

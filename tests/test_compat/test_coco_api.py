@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from coco_truth import CLASSES, OBJECTS, evaluate, learnt, write
+from helpers.coco_truth import CLASSES, OBJECTS, evaluate, learnt, write
 from mmdet.datasets import CocoPanopticDataset
 from mmdet.datasets.api_wrappers import COCO, COCOPanoptic
 from pycocotools import coco
 from pycocotools.cocoeval import COCOeval
 
-from mmrapidnet.errors import UserError
+from mmrapidnet.utils.errors import UserError
 
 
 @pytest.mark.parametrize('classes', [CLASSES, ('dog', 'bird', 'cat')])

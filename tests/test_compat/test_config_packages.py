@@ -5,17 +5,21 @@ import subprocess
 import sys
 
 import pytest
-from conftest import REPO
+from helpers.commands import REPO
 from mmengine.config import Config
 
 from mmrapidnet import compat
 from mmrapidnet.compat.config_packages import find_config
-from mmrapidnet.engine.config import load_config
-from mmrapidnet.errors import UserError
+from mmrapidnet.config.load import load_config
+from mmrapidnet.utils.errors import UserError
 
 NAME = 'maskrcnn_rapidnet_s_coco.py'
 # For the libraries' own scripts, which know nothing of us before they read a config.
-STOCK = "_base_ = __import__('mmrapidnet.compat.on') and 'mmrapidnet::" + NAME + "'\n"
+STOCK = (
+    "_base_ = __import__('mmrapidnet.compat.patch_all') and 'mmrapidnet::"
+    + NAME
+    + "'\n"
+)
 PRINT = """
 from mmengine.config import Config
 cfg = Config.fromfile('own.py')

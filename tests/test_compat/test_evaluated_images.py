@@ -5,14 +5,14 @@ import operator
 
 import pytest
 import torch
-from bad_data import CocoSplit
-from forked import fork_ranks
+from helpers.bad_data import CocoSplit
+from helpers.forked import fork_ranks
 from mmengine.evaluator import Evaluator
 from mmengine.registry import EVALUATOR
 
 from mmrapidnet import compat
-from mmrapidnet.data import CLASSES
-from mmrapidnet.errors import UserError
+from mmrapidnet.datasets.shapes import CLASSES
+from mmrapidnet.utils.errors import UserError
 
 
 @pytest.fixture(autouse=True)

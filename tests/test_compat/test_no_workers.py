@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from mini_run import Numbers, build_runner
+from helpers.mini_run import Numbers, build_runner
 from mmengine.runner import Runner
 
 from mmrapidnet import compat

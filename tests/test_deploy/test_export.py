@@ -9,16 +9,20 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_models import GraphSession, load, write_checkpoint, write_imagenet
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from tiny_models import GraphSession, load, write_checkpoint, write_imagenet
 
 from mmrapidnet.deploy import export as exporting
-from mmrapidnet.deploy import formats, runner, verify
-from mmrapidnet.deploy.calibration import CalibrationImages
+from mmrapidnet.deploy import formats, verify
+from mmrapidnet.deploy import inference as runner
 from mmrapidnet.deploy.export import export
-from mmrapidnet.deploy.images import build_reader, first_test_image
-from mmrapidnet.errors import UserError
+from mmrapidnet.deploy.preprocess import (
+    CalibrationImages,
+    build_reader,
+    first_test_image,
+)
+from mmrapidnet.utils.errors import UserError
 
 
 class FakeFormat:

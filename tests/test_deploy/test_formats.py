@@ -8,16 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_models
 import torch
+from helpers import tiny_models
 from mmengine.config import Config
 from mmengine.model import ImgDataPreprocessor
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from torch.nn import functional as F
 
-from mmrapidnet.analysis.machine import has_bf16
-from mmrapidnet.benchmark.peers import randomize_norms
+from dev.benchmark.peers import randomize_norms
 from mmrapidnet.deploy import formats, fuse
 from mmrapidnet.deploy.formats import (
     format_of,
@@ -27,8 +26,9 @@ from mmrapidnet.deploy.formats import (
 )
 from mmrapidnet.deploy.graphs import Graph, build_graph
 from mmrapidnet.deploy.metadata import check_config, describe, hash_model
-from mmrapidnet.errors import UserError
 from mmrapidnet.models import MobileViG
+from mmrapidnet.utils.env import has_bf16
+from mmrapidnet.utils.errors import UserError
 
 SIZE = (64, 96)
 ODD = (70, 101)  # no multiple of a stride

@@ -4,26 +4,26 @@ from copy import deepcopy
 
 import pytest
 import torch
-from conftest import REPO
+from helpers.commands import REPO
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmrapidnet.analysis.complexity import MODEL_NAMES, build_classifier
-from mmrapidnet.benchmark.peers import randomize_norms
+from dev.benchmark.peers import randomize_norms
+from mmrapidnet.apis.complexity import MODEL_NAMES, build_classifier
+from mmrapidnet.config.load import load_config
 from mmrapidnet.deploy import fuse, is_fused
-from mmrapidnet.engine.config import load_config
-from mmrapidnet.errors import UserError
 from mmrapidnet.models import MobileViG, RapidNet, RepViT
-from mmrapidnet.models.layers import ConvNormAct
-from mmrapidnet.models.layers.classifier import (
+from mmrapidnet.models.backbones.rapidnet import ConditionalPositionEncoding
+from mmrapidnet.models.backbones.repvit import RepDepthwise
+from mmrapidnet.models.layers import (
+    ConvNormAct,
     DistilledClassifier,
     DistilledLinearClassifier,
+    ScaledResidual,
 )
-from mmrapidnet.models.layers.dilated_mixer import ConditionalPositionEncoding
-from mmrapidnet.models.layers.fold import fold_all
-from mmrapidnet.models.layers.rep_depthwise import RepDepthwise
-from mmrapidnet.models.layers.residual import ScaledResidual
+from mmrapidnet.models.reparam import fold_all
+from mmrapidnet.utils.errors import UserError
 
 CLASSES = dict(rapidnet=RapidNet, mobilevig=MobileViG, repvit=RepViT)
 TOLERANCE = 1e-9

@@ -4,21 +4,21 @@ import sys
 
 import pytest
 import torch
-from conftest import REPO, assert_one_line_error, run_tool
+from helpers.commands import REPO, assert_one_line_error, run_tool
+from helpers.tool_server import fork_tool
 from mmengine.registry import MODELS, DefaultScope
-from tool_server import fork_tool
 
-from mmrapidnet.benchmark.peers import randomize_norms
+from dev.benchmark.peers import randomize_norms
+from mmrapidnet.apis.train import read_start
 from mmrapidnet.checkpoints import load_pretrained
 from mmrapidnet.checkpoints.fused import RECORD
-from mmrapidnet.checkpoints.pretrained import read_checkpoint
-from mmrapidnet.checkpoints.writing import sha256_of
+from mmrapidnet.checkpoints.save import sha256_of
+from mmrapidnet.checkpoints.state_dict import read_checkpoint
+from mmrapidnet.config.load import load_config
 from mmrapidnet.deploy import fuse, is_fused
 from mmrapidnet.deploy.fused_checkpoint import fuse_checkpoint
 from mmrapidnet.deploy.loading import load_model
-from mmrapidnet.engine.config import load_config
-from mmrapidnet.engine.train import read_start
-from mmrapidnet.errors import UserError
+from mmrapidnet.utils.errors import UserError
 
 CONFIG = str(REPO / 'configs' / 'semfpn_rapidnet_ti_shapes.py')
 LABELS = dict(classes=['a', 'b'], palette=[[0, 0, 0], [1, 2, 3]])

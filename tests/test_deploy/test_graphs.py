@@ -1,18 +1,18 @@
 """Graphs give what the libraries' own models give, pre-processing included."""
 
 import pytest
-import tiny_models
 import torch
+from helpers import tiny_models
 from mmengine.model import BaseDataPreprocessor, ImgDataPreprocessor
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 from torch.nn import functional as F
 
-from mmrapidnet.benchmark.peers import randomize_norms
+from dev.benchmark.peers import randomize_norms
 from mmrapidnet.deploy import fuse
 from mmrapidnet.deploy.graphs import Preprocessing, build_graph, trace
-from mmrapidnet.errors import UserError
 from mmrapidnet.models import MobileViG
+from mmrapidnet.utils.errors import UserError
 
 SIZE = (70, 101)  # odd, and no multiple of a stride
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]

@@ -14,9 +14,9 @@ from torch import nn
 from mmrapidnet.deploy import metadata as about
 from mmrapidnet.deploy.formats import load_format, open_session
 from mmrapidnet.deploy.graphs import Graph
+from mmrapidnet.deploy.inference import ExportedModel
 from mmrapidnet.deploy.isolated import Child
-from mmrapidnet.deploy.runner import ExportedModel
-from mmrapidnet.errors import UserError
+from mmrapidnet.utils.errors import UserError
 
 IMAGE = np.arange(2 * 3 * 4, dtype=np.float32).reshape(1, 3, 2, 4)
 

@@ -6,18 +6,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_models import load, write_checkpoint, write_imagenet
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
-from tiny_models import load, write_checkpoint, write_imagenet
 
-from mmrapidnet.benchmark.peers import randomize_norms
+from dev.benchmark.peers import randomize_norms
+from mmrapidnet.apis.inference import infer
+from mmrapidnet.apis.test import test as run_test
 from mmrapidnet.deploy.export import export
 from mmrapidnet.deploy.formats import load_format
 from mmrapidnet.deploy.graphs import build_graph
-from mmrapidnet.deploy.runner import ExportedModel
-from mmrapidnet.engine.infer import infer
-from mmrapidnet.engine.test import test as run_test
-from mmrapidnet.errors import UserError
+from mmrapidnet.deploy.inference import ExportedModel
+from mmrapidnet.utils.errors import UserError
 
 SUFFIXES = dict(onnx='.onnx', openvino='.xml', ncnn='.ncnn.param')
 COLOUR_TYPES = {1: 'grayscale', 4: 'unchanged'}

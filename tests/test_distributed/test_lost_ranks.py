@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPO, run_command
-from forked import fork_ranks
-from losing import WAYS, lose
+from helpers.commands import REPO, run_command
+from helpers.forked import fork_ranks
+from helpers.losing_ranks import WAYS, lose
+from helpers.tiny_models import write_config
 from mmengine.config import Config
-from tiny_models import write_config
 from torch import distributed
 
-from mmrapidnet.cli import main_guard
-from mmrapidnet.engine.processes import TIMEOUT, naming_lost_ranks, set_timeout
-from mmrapidnet.errors import UserError
+from mmrapidnet.apis.cli import main_guard
+from mmrapidnet.engine.dist import TIMEOUT, naming_lost_ranks, set_timeout
+from mmrapidnet.utils.errors import UserError
 
 
 @pytest.mark.parametrize('way', WAYS)

@@ -4,11 +4,11 @@ import json
 import sys
 
 import cv2
-import many
 import numpy as np
 import pytest
 import torch
-from conftest import REPO, run_command
+from helpers import many_processes as many
+from helpers.commands import REPO, run_command
 
 KINDS = {2: ('segmenter', 'detector'), 4: tuple(many.ROOTS)}
 

@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import REPO
-from tiny_models import write_config
+from helpers.commands import REPO
+from helpers.tiny_models import write_config
 
 NODES = 2
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from forked import fork_ranks
+from helpers.forked import fork_ranks
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 
@@ -17,7 +17,7 @@ from mmrapidnet.engine.confusion import (
     list_class_figures,
 )
 from mmrapidnet.engine.confusion_files import share_of_rows, write_confusion
-from mmrapidnet.errors import UserError
+from mmrapidnet.utils.errors import UserError
 
 CLASSES = ('sky', 'road', 'tree', 'sign')
 # Label maps and what is predicted for them; 255 is not counted, a sign never occurs.

@@ -3,16 +3,16 @@
 import copy
 from types import SimpleNamespace
 
-import mini_run
 import pytest
 import torch
+from helpers import mini_run
 from mmengine.hooks import Hook
 from mmengine.optim import ExponentialLR, OptimWrapper, OptimWrapperDict
 
-from mmrapidnet.compat.checkpoint import load
+from mmrapidnet.checkpoints.safe_load.load import load
 from mmrapidnet.engine import resume_settings
 from mmrapidnet.engine.resume_settings import ResumeSettingsHook
-from mmrapidnet.errors import UserError
+from mmrapidnet.utils.errors import UserError
 
 SCHEDULE = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=3),

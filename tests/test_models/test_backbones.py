@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
-from conftest import REPO
+from helpers.commands import REPO
 from mmengine.registry import MODELS
 from torch import nn
 
-from mmrapidnet.benchmark.peers import randomize_norms
-from mmrapidnet.errors import UserError
+from dev.benchmark.peers import randomize_norms
 from mmrapidnet.models import MobileViG, RapidNet, RepViT
+from mmrapidnet.utils.errors import UserError
 
 CHANNELS = (4, 6, 8, 10)
 

@@ -13,11 +13,11 @@ from mmpretrain.structures import DataSample
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmrapidnet.benchmark.peers import randomize_norms
+from dev.benchmark.peers import randomize_norms
 from mmrapidnet.deploy import fuse
-from mmrapidnet.errors import UserError
 from mmrapidnet.models.classifiers import DistilledImageClassifier
 from mmrapidnet.models.heads import DistilledClsHead
+from mmrapidnet.utils.errors import UserError
 
 BACKBONE = dict(
     type='RapidNet',

@@ -6,14 +6,14 @@ loads it.
 
 import re
 
-import golden
 import pytest
 import torch
+from helpers import golden
 
-from mmrapidnet.analysis.complexity import MODEL_NAMES, build_classifier
-from mmrapidnet.checkpoints.convert import convert_checkpoint
-from mmrapidnet.checkpoints.pretrained import get_state_dict, read_checkpoint
-from mmrapidnet.checkpoints.published import published_names
+from mmrapidnet.apis.complexity import MODEL_NAMES, build_classifier
+from mmrapidnet.checkpoints.convert.convert import convert_checkpoint
+from mmrapidnet.checkpoints.convert.key_maps import published_names
+from mmrapidnet.checkpoints.state_dict import get_state_dict, read_checkpoint
 
 SIZES = ((64, 96), (160, 224))
 

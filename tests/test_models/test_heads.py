@@ -5,12 +5,12 @@ import sys
 
 import pytest
 import torch
-from conftest import REPO
+from helpers.commands import REPO
 from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.structures import DataSample
 from torch.nn import functional as F
 
-from mmrapidnet.benchmark.peers import randomize_norms
+from dev.benchmark.peers import randomize_norms
 from mmrapidnet.models.heads import DistilledClsHead
 
 CLASSIFIERS = {

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmrapidnet.benchmark.peers import randomize_norms
+from dev.benchmark.peers import randomize_norms
 from mmrapidnet.models import layers
 
 BN = dict(type='BN')

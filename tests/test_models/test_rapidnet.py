@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from mmrapidnet.errors import UserError
 from mmrapidnet.models import RapidNet
-from mmrapidnet.models.layers import DeformableMixer, DilatedMixer, FeedForward
+from mmrapidnet.models.backbones.rapidnet import DeformableMixer, DilatedMixer
+from mmrapidnet.models.layers import FeedForward
+from mmrapidnet.utils.errors import UserError
 
 TINY = dict(
     channels=(4, 6, 8, 10), local_blocks=(1, 1, 1, 1), global_blocks=(0, 0, 1, 1)

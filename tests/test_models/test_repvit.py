@@ -2,14 +2,15 @@
 
 import pytest
 import torch
-from golden import largest_difference
+from helpers.golden import largest_difference
 
-from mmrapidnet.benchmark.peers import randomize_norms
-from mmrapidnet.checkpoints.convert import convert_checkpoint
-from mmrapidnet.checkpoints.pretrained import get_state_dict, read_checkpoint
-from mmrapidnet.errors import UserError
+from dev.benchmark.peers import randomize_norms
+from mmrapidnet.checkpoints.convert.convert import convert_checkpoint
+from mmrapidnet.checkpoints.state_dict import get_state_dict, read_checkpoint
 from mmrapidnet.models import RepViT
-from mmrapidnet.models.layers import DistilledLinearClassifier, SqueezeExcitation
+from mmrapidnet.models.backbones.repvit import SqueezeExcitation
+from mmrapidnet.models.layers import DistilledLinearClassifier
+from mmrapidnet.utils.errors import UserError
 
 TINY = dict(channels=(4, 6, 8, 10), blocks=(2, 3, 4, 2))
 

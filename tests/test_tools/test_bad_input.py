@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 import torch
-from conftest import assert_one_line_error, run_tool
-from tool_server import fork_tool
+from helpers.commands import assert_one_line_error, run_tool
+from helpers.tool_server import fork_tool
 
 from mmrapidnet.models import RapidNet
 

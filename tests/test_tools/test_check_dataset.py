@@ -4,10 +4,10 @@ import json
 import re
 
 import pytest
-import tiny_models
-from bad_data import FILE_KINDS, SQUARE, CocoSplit
-from conftest import assert_one_line_error, run_tool
-from tool_server import fork_tool
+from helpers import tiny_models
+from helpers.bad_data import FILE_KINDS, SQUARE, CocoSplit
+from helpers.commands import assert_one_line_error, run_tool
+from helpers.tool_server import fork_tool
 
 SHORT = (
     'train_cfg.max_iters=3',

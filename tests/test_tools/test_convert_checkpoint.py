@@ -2,16 +2,16 @@
 
 import json
 
-import golden
 import pytest
 import torch
-from conftest import REPO, assert_one_line_error, run_tool
+from helpers import golden
+from helpers.commands import REPO, assert_one_line_error, run_tool
+from helpers.tool_server import fork_tool
 from mmengine.registry import MODELS, DefaultScope
-from tool_server import fork_tool
 
-from mmrapidnet.checkpoints.published import AUTHORS, published_names
-from mmrapidnet.data import SEG_CLASSES
-from mmrapidnet.engine.config import load_config
+from mmrapidnet.checkpoints.convert.key_maps import AUTHORS, published_names
+from mmrapidnet.config.load import load_config
+from mmrapidnet.datasets.shapes import SEG_CLASSES
 
 SEG = 'configs/semfpn_rapidnet_ti_shapes.py'
 RECIPE = 'configs/semfpn_rapidnet_ti_ade20k.py'

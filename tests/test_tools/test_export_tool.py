@@ -5,17 +5,17 @@ import re
 
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, run_tool
+from helpers.commands import assert_one_line_error, run_tool
+from helpers.tiny_models import load, write_checkpoint, write_config
+from helpers.tool_server import fork_tool
 from mmengine.config import Config
-from tiny_models import load, write_checkpoint, write_config
-from tool_server import fork_tool
 
-from mmrapidnet.deploy.runner import ExportedModel
-from mmrapidnet.engine import options
-from mmrapidnet.engine.config import load_config
-from mmrapidnet.engine.infer import infer
-from mmrapidnet.engine.test import test as run_test
-from mmrapidnet.errors import UserError
+from mmrapidnet.apis import options
+from mmrapidnet.apis.inference import infer
+from mmrapidnet.apis.test import test as run_test
+from mmrapidnet.config.load import load_config
+from mmrapidnet.deploy.inference import ExportedModel
+from mmrapidnet.utils.errors import UserError
 
 
 @pytest.fixture(scope='module')

@@ -7,10 +7,10 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from conftest import REPO
-from tool_server import fork_tool
+from helpers.commands import REPO
+from helpers.tool_server import fork_tool
 
-from mmrapidnet.data import CLASSES
+from mmrapidnet.datasets.shapes import CLASSES
 
 OBJECTS = ('plate', 'box', 'warning sign', 'starfish', 'tyre', 'grave')
 SURFACES = ('table', *OBJECTS)

@@ -5,11 +5,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import assert_one_line_error, run_command
-from tiny_pretraining import load_tiny, write_config, write_images, write_teacher
-from tool_server import fork_tool
+from helpers.commands import assert_one_line_error, run_command
+from helpers.tiny_pretraining import (
+    load_tiny,
+    write_config,
+    write_images,
+    write_teacher,
+)
+from helpers.tool_server import fork_tool
 
-from mmrapidnet.compat.checkpoint import load
+from mmrapidnet.checkpoints.safe_load.load import load
 
 CONFIG = 'configs/rapidnet_ti_in1k.py'
 

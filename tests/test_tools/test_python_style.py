@@ -3,13 +3,13 @@
 import json
 
 import onnx
-import tiny_models
-from python_style import write_in_python_style
+from helpers import tiny_models
+from helpers.python_style import write_in_python_style
+from helpers.tool_server import fork_tool
 from test_train_test_infer import SHORT
-from tool_server import fork_tool
 
-from mmrapidnet.compat.checkpoint import load
-from mmrapidnet.engine.config import load_config
+from mmrapidnet.checkpoints.safe_load.load import load
+from mmrapidnet.config.load import load_config
 
 
 def run(tool, *arguments):

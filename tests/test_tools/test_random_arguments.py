@@ -10,11 +10,11 @@ from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
-from conftest import assert_one_line_error
+from helpers.commands import assert_one_line_error
+from helpers.tiny_models import write_config
+from helpers.tool_server import fork_tool
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
-from tiny_models import write_config
-from tool_server import fork_tool
 
 STEADY = dict(
     deadline=None,

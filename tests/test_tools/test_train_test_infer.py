@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import REPO, assert_one_line_error, run_command, run_tool
+from helpers.commands import REPO, assert_one_line_error, run_command, run_tool
+from helpers.tool_server import fork_tool
 from mmengine.utils import is_installed
-from tool_server import fork_tool
 
-from mmrapidnet.checkpoints.compare import list_differences
-from mmrapidnet.compat.checkpoint import load
+from dev.compare_checkpoints import list_differences
+from mmrapidnet.checkpoints.safe_load.load import load
 
 DET = 'configs/maskrcnn_rapidnet_ti_shapes.py'
 SEG = 'configs/semfpn_rapidnet_ti_shapes.py'

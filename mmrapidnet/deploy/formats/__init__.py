@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mmrapidnet.errors import UserError
+from mmrapidnet.utils.errors import UserError
 
 SUFFIXES = {
     'onnx': '.onnx',

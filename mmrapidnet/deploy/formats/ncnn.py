@@ -23,7 +23,7 @@ from mmrapidnet.deploy.formats import (
     needs_extra,
 )
 from mmrapidnet.deploy.graphs import trace
-from mmrapidnet.errors import UserError
+from mmrapidnet.utils.errors import UserError
 
 if TYPE_CHECKING:
     from mmrapidnet.deploy.graphs import Graph

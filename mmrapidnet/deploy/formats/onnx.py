@@ -20,7 +20,7 @@ from mmrapidnet.deploy.formats import (
     needs_extra,
     onnx_model,
 )
-from mmrapidnet.errors import UserError
+from mmrapidnet.utils.errors import UserError
 
 if TYPE_CHECKING:
     from mmrapidnet.deploy.graphs import Graph

@@ -59,6 +59,6 @@ def _translations(graph: Graph) -> dict[Any, Any]:
     """The operators of a detector in ONNX."""
     if graph.kind != 'detector':
         return {}
-    from mmrapidnet.deploy.operators import onnx_translations
+    from mmrapidnet.deploy.ops import onnx_translations
 
     return onnx_translations()

@@ -15,7 +15,6 @@ import numpy as np
 import openvino
 from torch import Tensor
 
-from mmrapidnet.analysis.machine import has_bf16
 from mmrapidnet.deploy import metadata as about
 from mmrapidnet.deploy.formats import (
     KINDS,
@@ -26,7 +25,8 @@ from mmrapidnet.deploy.formats import (
     needs_extra,
     onnx_model,
 )
-from mmrapidnet.errors import UserError
+from mmrapidnet.utils.env import has_bf16
+from mmrapidnet.utils.errors import UserError
 
 if TYPE_CHECKING:
     from mmrapidnet.deploy.graphs import Graph

@@ -1,7 +1,7 @@
 """Backbones, registered in mmengine's root registry `MODELS`."""
 
+from mmrapidnet.models.backbones.base import PyramidBackbone
 from mmrapidnet.models.backbones.mobilevig import MobileViG
-from mmrapidnet.models.backbones.pyramid import PyramidBackbone
 from mmrapidnet.models.backbones.rapidnet import RapidNet
 from mmrapidnet.models.backbones.repvit import RepViT
 

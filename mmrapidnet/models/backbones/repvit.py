@@ -9,19 +9,70 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmcv.cnn import build_norm_layer
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmrapidnet.errors import UserError
-from mmrapidnet.models.backbones.pyramid import NUM_STAGES, PyramidBackbone
-from mmrapidnet.models.layers import (
-    ConvNormAct,
-    FeedForward,
-    RepDepthwise,
-    Residual,
-    SqueezeExcitation,
-    build_stem,
-)
+from mmrapidnet.models.backbones.base import NUM_STAGES, PyramidBackbone
+from mmrapidnet.models.layers import ConvNormAct, FeedForward, Residual, build_stem
+from mmrapidnet.utils.errors import UserError
+
+
+class SqueezeExcitation(nn.Module):
+    """``x * sigmoid(expand(relu(reduce(global average of x))))``, arXiv 1709.01507.
+
+    Both are 1x1 convolutions with bias.  The width between them is a quarter of
+    the channels, to the nearest multiple of 8 and at least 8, as RepViT has it
+    (published code).
+
+    Args:
+        channels: C of the input and the output.
+
+    Shapes: (N, C, H, W) to the same.
+
+    Example:
+        >>> SqueezeExcitation(48).reduce.out_channels
+        16
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = max(8, int(channels / 4 + 4) // 8 * 8)
+        self.reduce = nn.Conv2d(channels, hidden, 1)
+        self.expand = nn.Conv2d(hidden, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From (N, C, H, W) to the same shape."""
+        pooled = x.mean((2, 3), keepdim=True)
+        return x * self.expand(self.reduce(pooled).relu()).sigmoid()
+
+
+class RepDepthwise(nn.Module):
+    """``norm(depthwise 3x3 conv and norm of x + depthwise 1x1 conv of x + x)``.
+
+    The three branches are linear: in evaluation they equal a single 3x3 depthwise
+    convolution (structural re-parameterisation; RepViT, arXiv 2307.09283,
+    section 3.2, and the published code).
+
+    Args:
+        channels: C of the input and the output.
+        norm_cfg: The normalisation.
+
+    Shapes: (N, C, H, W) to the same.
+    """
+
+    def __init__(self, channels: int, norm_cfg: dict[str, Any]) -> None:
+        super().__init__()
+        self.depthwise = ConvNormAct(
+            channels, channels, 3, groups=channels, bias=False, norm_cfg=norm_cfg
+        )
+        self.pointwise = nn.Conv2d(channels, channels, 1, groups=channels)
+        self.norm = build_norm_layer(norm_cfg, channels)[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From (N, C, H, W) to the same shape."""
+        return self.norm(self.depthwise(x) + self.pointwise(x) + x)
+
 
 TAPS = ('stage_end', 'before_last')
 LAST_STAGE = NUM_STAGES - 1

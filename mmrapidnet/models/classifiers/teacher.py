@@ -13,12 +13,12 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from mmrapidnet.checkpoints.fused import refuse_fused
-from mmrapidnet.checkpoints.pretrained import (
+from mmrapidnet.checkpoints.state_dict import (
     check_account,
     get_state_dict,
     read_checkpoint,
 )
-from mmrapidnet.errors import UserError
+from mmrapidnet.utils.errors import UserError
 
 _NEITHER = 'or train without a teacher with --cfg-options model.head.distillation=none'
 

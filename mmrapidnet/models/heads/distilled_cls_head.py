@@ -11,7 +11,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmrapidnet.errors import UserError
+from mmrapidnet.utils.errors import UserError
 
 DISTILLATIONS = ('none', 'hard', 'soft')
 

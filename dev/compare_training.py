@@ -1,0 +1,82 @@
+"""Train on Shapes with a teacher or with pre-training and without, in one table."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from dev.comparison.training import (
+    IMAGES,
+    NOISE,
+    SEEDS,
+    Place,
+    compare_distillation,
+    compare_pretraining,
+)
+from mmrapidnet import compat
+from mmrapidnet.apis.cli import main_guard
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'what',
+        choices=['distillation', 'pretraining'],
+        help='distillation: a small classifier on noisy labels, with a teacher or '
+        'without; pretraining: a segmenter, from the backbone of a classifier or from '
+        'scratch',
+    )
+    parser.add_argument(
+        '--cls-root',
+        type=Path,
+        default=REPO / 'data' / 'shapes_cls',
+        help='Shapes in the layout imagenet; written there if nothing is',
+    )
+    parser.add_argument(
+        '--dense-root',
+        type=Path,
+        default=REPO / 'data' / 'shapes',
+        help='Shapes in the layout dense, for pretraining; written there if nothing is',
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=REPO / 'work_dirs' / 'training',
+        help='folder for runs and tables; runs that are complete there are kept',
+    )
+    parser.add_argument('--seeds', type=int, nargs='+', default=SEEDS)
+    parser.add_argument(
+        '--noise',
+        type=float,
+        default=NOISE,
+        help='distillation: share of the training labels that are wrong '
+        '(default: %(default)s)',
+    )
+    parser.add_argument(
+        '--images',
+        type=int,
+        default=IMAGES,
+        help='pretraining: how many scenes to train on (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--iters', type=int, help='iterations of every training, for a trial'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    compat.apply()
+    place = Place(REPO, args.cls_root, args.dense_root, args.out)
+    command = shlex.join(['python', '-m', 'dev.compare_training', *sys.argv[1:]])
+    common = dict(seeds=args.seeds, iters=args.iters, command=command)
+    if args.what == 'distillation':
+        compare_distillation(place, noise=args.noise, **common)
+    else:
+        compare_pretraining(place, images=args.images, **common)
+
+
+if __name__ == '__main__':
+    main_guard(main)

@@ -1,0 +1,145 @@
+"""A training and the test of what it gives, run once.
+
+Both are commands that the user can type as well; they are printed before they run.  A
+run that is complete is not repeated, so that an interrupted comparison goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from dev.subprocess_steps import last_checkpoint, run_tool, say, shown
+from mmrapidnet.config.load import load_config
+from mmrapidnet.utils.errors import UserError
+from mmrapidnet.utils.folders import OF_A_RUN, renew_folder
+
+LEAST_ITERS = 2
+# How often a shortened run logs.
+_LOGGED = 20
+
+
+@dataclass(frozen=True)
+class Run:
+    """What to train, on what, for how long.
+
+    Attributes:
+        config: The config.
+        data_root: The data set, as the config reads it.
+        folder: Where the training's files go; those of the test go beside them, to a
+            folder of the same name with _test.
+        seed: Of weights, order and augmentation.
+        iters: Iterations instead of the config's own. Defaults to None.
+        arguments: What else tools/train.py is called with. Defaults to nothing.
+        settings: Settings to override in the training, as 'key=value'. Defaults to
+            none.
+        learns_from: Weights that another run makes and this one needs: it is complete
+            only if it is newer. Defaults to None.
+    """
+
+    config: Path
+    data_root: Path
+    folder: Path
+    seed: int
+    iters: int | None = None
+    arguments: tuple[str | Path, ...] = ()
+    settings: tuple[str, ...] = ()
+    learns_from: Path | None = None
+
+    @property
+    def test_folder(self) -> Path:
+        """Where the files of the test go."""
+        return self.folder.with_name(f'{self.folder.name}_test')
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last checkpoint, once there is one."""
+        return last_checkpoint(self.folder)
+
+    def metrics(self) -> dict[str, float]:
+        """What the test measured on the held-out images, once it is complete."""
+        return _read(self.test_folder)['metrics']
+
+
+def train_and_test(run: Run, repo: Path) -> None:
+    """Train and test, unless that is done already.
+
+    Args:
+        run: What to do.
+        repo: The repository, with ``tools/``.
+
+    Raises:
+        UserError: If a step fails, or the folder holds a run of another length.
+    """
+    cfg = load_config(str(run.config))
+    if _is_complete(run):
+        found = _read(run.folder)['iter']
+        wanted = run.iters or cfg.train_cfg.max_iters
+        if found != wanted:
+            raise UserError(
+                f'{shown(run.folder)} is a run of {found} iterations, not of {wanted}: '
+                'give another --out or delete the folder'
+            )
+        say(f'  {shown(run.folder)} is complete: not repeated')
+        return
+    for folder in (run.folder, run.test_folder):
+        renew_folder(folder, OF_A_RUN)
+    data = ('--data-root', run.data_root, '--work-dir')
+    settings = [f'randomness.seed={run.seed}', *run.settings]
+    settings += _shortened(cfg, run.iters)
+    run_tool(
+        repo / 'tools' / 'train.py',
+        [run.config, *data, run.folder, *run.arguments, '--cfg-options', *settings],
+        run.folder.with_name(f'{run.folder.name}.log'),
+    )
+    run_tool(
+        repo / 'tools' / 'test.py',
+        [run.config, run.checkpoint, *data, run.test_folder],
+        run.test_folder.with_name(f'{run.test_folder.name}.log'),
+    )
+
+
+def check_iters(iters: int | None) -> None:
+    """Raise UserError for a length that is too short to log anything."""
+    if iters is not None and iters < LEAST_ITERS:
+        raise UserError(f'--iters {iters}: give at least {LEAST_ITERS}')
+
+
+def length_of(run: Run) -> int:
+    """The iterations of a run's training."""
+    return run.iters or load_config(str(run.config)).train_cfg.max_iters
+
+
+def _is_complete(run: Run) -> bool:
+    record = run.test_folder / 'metrics.json'
+    if not record.is_file():
+        return False
+    source = run.learns_from
+    return source is None or source.stat().st_mtime <= record.stat().st_mtime
+
+
+def _read(work_dir: Path) -> dict[str, Any]:
+    return json.loads((work_dir / 'metrics.json').read_text())
+
+
+def _shortened(cfg: Config, iters: int | None) -> list[str]:
+    """The options for another length: the schedule in proportion."""
+    if iters is None:
+        return []
+    warm_up = cfg.param_scheduler[0].end * iters // cfg.train_cfg.max_iters
+    warm_up = max(1, warm_up)
+    interval = max(1, iters // _LOGGED)
+    return [
+        f'train_cfg.max_iters={iters}',
+        f'train_cfg.val_interval={iters}',
+        f'param_scheduler.0.end={warm_up}',
+        f'param_scheduler.1.begin={warm_up}',
+        f'param_scheduler.1.end={iters}',
+        f'default_hooks.checkpoint.interval={iters}',
+        f'default_hooks.logger.interval={interval}',
+        f'log_processor.window_size={interval}',
+    ]

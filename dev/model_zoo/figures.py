@@ -1,0 +1,306 @@
+"""What models reach on data sets, each figure with where it comes from.
+
+Published figures are read from ``configs/published.yml``, measured ones from
+``results.yml``; there is no third kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmrapidnet.utils.errors import UserError, plain
+
+_HEADER = """\
+# What was measured here, one entry a checkpoint: made by dev/reproduce.py, read by
+# dev/model_cards.py.
+"""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a data set.
+
+    Attributes:
+        name: What OpenMMLab's model indices call it, such as 'box AP'.
+        task: What they call its task.
+        key: Its key in a ``metrics.json``.
+        scale: What turns the value there into percent.
+    """
+
+    name: str
+    task: str
+    key: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A data set that models are compared on.
+
+    Attributes:
+        title: What OpenMMLab's model indices call it.
+        task: What its models do, for a heading.
+        images: Number of images in its validation set.
+        metrics: Its figures.
+    """
+
+    title: str
+    task: str
+    images: int
+    metrics: tuple[Metric, ...]
+
+
+# By the last part of a config's name.
+BENCHMARKS = {
+    'in1k': Benchmark(
+        title='ImageNet-1k',
+        task='Classification on ImageNet-1k',
+        images=50000,
+        metrics=(Metric('Top 1 Accuracy', 'Image Classification', 'accuracy/top1'),),
+    ),
+    'coco': Benchmark(
+        title='COCO',
+        task='Mask R-CNN on COCO 2017',
+        images=5000,
+        metrics=(
+            Metric('box AP', 'Object Detection', 'coco/bbox_mAP', 100.0),
+            Metric('mask AP', 'Instance Segmentation', 'coco/segm_mAP', 100.0),
+        ),
+    ),
+    'ade20k': Benchmark(
+        title='ADE20K',
+        task='Semantic FPN on ADE20K',
+        images=2000,
+        metrics=(Metric('mIoU', 'Semantic Segmentation', 'mIoU'),),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of backbones, a collection of the model index.
+
+    Attributes:
+        title: Title of its paper.
+        paper: Address of the paper.
+        code: Address of the code it was published with.
+        architecture: What it is made of.
+    """
+
+    title: str
+    paper: str
+    code: str
+    architecture: list[str]
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    """What is published of a training run: figures, a checkpoint, or both.
+
+    Attributes:
+        setting: What tells it from the model's other runs, if there are any.
+        figures: Name of a metric to its value in percent.
+        latency: Device to milliseconds an image.
+        source: Where the figures stand.
+        file: Name of the checkpoint, if it is known.
+        where: Address of the checkpoint or of the page that lists it; None without
+            a checkpoint.
+    """
+
+    setting: str | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+    latency: dict[str, float] = field(default_factory=dict)
+    source: str | None = None
+    file: str | None = None
+    where: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer(PublishedRun):
+    """What is published of a model that has no config here, only to compare with.
+
+    Attributes:
+        family: Its family.
+        label: What tells it from its family.
+    """
+
+    family: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is published.
+
+    Attributes:
+        families: By the type of the backbone, in the order of the model cards.
+        models: By the name of a config.
+        peers: By the name that the benchmark has for a model.
+    """
+
+    families: dict[str, Family]
+    models: dict[str, list[PublishedRun]]
+    peers: dict[str, Peer]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured with a checkpoint.
+
+    Attributes:
+        model: Name of the config.
+        checkpoint: Name of the published file.
+        sha256: Its digest.
+        setting: What tells its run from the model's other published ones.
+        figures: Name of a metric to its value in percent.
+        images: Number of images it was tested on.
+        seconds_per_image: What a test took for an image.
+        command: How it was measured.
+        machine: What it was measured on.
+        versions: Package to version.
+        date: Day it was measured.
+    """
+
+    model: str
+    checkpoint: str
+    sha256: str
+    setting: str | None
+    figures: dict[str, float]
+    images: int
+    seconds_per_image: float
+    command: str
+    machine: str
+    versions: dict[str, str]
+    date: str
+
+
+def find_benchmark(name: str) -> Benchmark | None:
+    """Find the data set that a config's name ends with.
+
+    Args:
+        name: Name of a config, without ``.py``.
+
+    Returns:
+        The benchmark, None if it is another data set.
+
+    Example:
+        >>> find_benchmark('maskrcnn_rapidnet_s_coco').title
+        'COCO'
+    """
+    return BENCHMARKS.get(name.rsplit('_', 1)[-1])
+
+
+def read_published(path: str | Path) -> Published:
+    """Read what is published.
+
+    Args:
+        path: The YAML file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        UserError: If there is no such file, an entry says something unknown, or a
+            figure has no source.
+    """
+    if not Path(path).is_file():
+        raise UserError(f'there is no {path}, which holds the published figures')
+    content = _read_yaml(path)
+    families = {
+        kind: _read_entry(Family, entry, f'{path}, {kind}')
+        for kind, entry in content['families'].items()
+    }
+    models = {}
+    for name, entries in content['models'].items():
+        where = f'{path}, {name}'
+        models[name] = [_read_entry(PublishedRun, entry, where) for entry in entries]
+        for run in models[name]:
+            _check_run(name, run, where)
+    peers = {}
+    for name, entry in content.get('peers', {}).items():
+        where = f'{path}, {name}'
+        peers[name] = _read_entry(Peer, entry, where)
+        _check_run(f'{name}_in1k', peers[name], where)
+    return Published(families, models, peers)
+
+
+def read_results(path: str | Path) -> list[Result]:
+    """Read what was measured.
+
+    Args:
+        path: The results file; there need not be one.
+
+    Returns:
+        The results, in the file's order.
+
+    Raises:
+        UserError: If an entry is not as `add_result` writes it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return []
+    content = _read_yaml(path) or []
+    if not isinstance(content, list):
+        raise UserError(f'{path} is no list of results')
+    results = [_read_entry(Result, entry, str(path)) for entry in content]
+    for result in results:
+        _check_figures(result.model, result.figures, f'{path}, {result.model}')
+    return results
+
+
+def _read_yaml(path: str | Path) -> Any:
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f'{path} is not YAML: {plain(error)}') from error
+
+
+def add_result(result: Result, path: str | Path) -> None:
+    """Write a result into the results file, in the place of an earlier one.
+
+    Args:
+        result: What was measured; it replaces what the file says of the same
+            checkpoint of the same model.
+        path: The results file, made if there is none.
+    """
+    results = [
+        other
+        for other in read_results(path)
+        if (other.model, other.sha256) != (result.model, result.sha256)
+    ]
+    results = sorted([*results, result], key=lambda r: (r.model, r.checkpoint))
+    text = yaml.safe_dump(
+        [asdict(entry) for entry in results], sort_keys=False, width=88
+    )
+    Path(path).write_text(_HEADER + text, encoding='utf-8')
+
+
+def _read_entry(kind: type, entry: dict[str, Any], where: str) -> Any:
+    try:
+        return kind(**entry)
+    except TypeError as error:
+        raise UserError(f'{where}: an entry does not fit: {error}') from error
+
+
+def _check_run(name: str, run: PublishedRun, where: str) -> None:
+    _check_figures(name, run.figures, where)
+    if (run.figures or run.latency) and not run.source:
+        raise UserError(
+            f'{where}: a figure without a source; name the place it was read in'
+        )
+
+
+def _check_figures(name: str, figures: Iterable[str], where: str) -> None:
+    benchmark = find_benchmark(name)
+    known = [metric.name for metric in benchmark.metrics] if benchmark else []
+    unknown = sorted(set(figures) - set(known))
+    if unknown:
+        raise UserError(
+            f'{where}: there is no figure {", ".join(unknown)} of this model; it has '
+            f'{", ".join(known) or "none"}'
+        )

@@ -1,0 +1,165 @@
+"""Tell from its names alone what a published file is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mmrapidnet.checkpoints.convert.key_maps import (
+    AUTHORS,
+    BACKBONE,
+    METHODS,
+    TIMM_REPVIT,
+    Layout,
+    Method,
+)
+from mmrapidnet.utils.errors import UserError
+
+# How published files call the weights and their moving average.
+_ENTRIES = (('state_dict', 'state_dict_ema'), ('model', 'model_ema'))
+BARE = 'the file itself'
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of published file.
+
+    Attributes:
+        layout: How it calls our tensors.
+        method: The dense model it holds; None for a classifier.
+    """
+
+    layout: Layout
+    method: Method | None = None
+
+    @property
+    def prefix(self) -> str:
+        """What precedes the backbone's names in the file."""
+        return BACKBONE if self.method else ''
+
+    def __str__(self) -> str:
+        if self.method:
+            return f'{self.method.title} checkpoint with {self.layout.title}'
+        return f'{self.layout.title} classification checkpoint'
+
+
+def find_kind(names: Iterable[str]) -> Kind | None:
+    """Recognise a published file.
+
+    Args:
+        names: The names of its tensors.
+
+    Returns:
+        Its kind; None for any other file.
+
+    Example:
+        >>> print(find_kind(['stem.stem.0.weight', 'head.weight']))
+        RapidNet classification checkpoint
+        >>> print(find_kind(['backbone.stem.stem.0.weight', 'decode_head.conv_seg.b']))
+        Semantic FPN (mmseg 0.x) checkpoint with RapidNet
+    """
+    text = '\n'.join(names)
+
+    def has(start: str) -> bool:
+        return re.search(f'^{start}', text, re.MULTILINE) is not None
+
+    for layout in (*AUTHORS, TIMM_REPVIT):
+        if has(layout.signature):
+            return Kind(layout)
+    for layout in AUTHORS:
+        for method in METHODS:
+            if has(BACKBONE + layout.signature) and has(method.marker):
+                return Kind(layout, method)
+    return None
+
+
+def choose_weights(
+    content: dict[str, Any], ema: bool | None, source: str
+) -> tuple[str, dict[str, Tensor]]:
+    """Find the weights in the content of a published file.
+
+    Args:
+        content: The content.
+        ema: Whether to take the moving average; None for where there is one.
+        source: The file's name, for messages.
+
+    Returns:
+        The entry of the file that holds them, and the weights without the
+        ``module.`` of data-parallel wrappers.
+
+    Raises:
+        UserError: If the file has not what is asked for.
+    """
+    plain, average = next(filter(any, _find_entries(content)), (BARE, None))
+    if ema and average is None:
+        raise UserError(
+            f'--ema: {source} holds no moving average of its weights '
+            f'({" or ".join(name for _, name in _ENTRIES)}): leave the option out'
+        )
+    if ema is False and plain is None:
+        raise UserError(
+            f'--no-ema: {source} holds the moving average alone ({average}): '
+            'leave the option out'
+        )
+    entry = average if average and ema is not False else plain
+    if entry == BARE:
+        weights = {k: v for k, v in content.items() if isinstance(v, Tensor)}
+    else:
+        weights = content[entry]
+    return entry, _clean(weights, entry, source)
+
+
+def refuse_unconverted(content: dict[str, Any], checkpoint: str) -> None:
+    """Raise if a file is a published one that awaits conversion.
+
+    Args:
+        content: The content of the file.
+        checkpoint: The file's name.
+
+    Raises:
+        UserError: With the command that converts it.
+    """
+    entries = [entry for pair in _find_entries(content) for entry in pair if entry]
+    for weights in (content, *(content[entry] for entry in entries)):
+        kind = find_kind(str(name).removeprefix('module.') for name in weights)
+        if kind:
+            converted = f'{Path(checkpoint).stem}_converted.pth'
+            command = ('python', 'tools/convert_checkpoint.py', str(checkpoint))
+            raise UserError(
+                f'{checkpoint} is a {kind}, still in its published names: convert it '
+                f'with `{shlex.join((*command, converted))}` and give {converted} '
+                'instead'
+            )
+
+
+def _find_entries(content: dict[str, Any]) -> list[tuple[str | None, str | None]]:
+    """The known pairs of entries, None for each that the file has not."""
+
+    def if_there(name: str) -> str | None:
+        return name if name in content and isinstance(content[name], dict) else None
+
+    return [(if_there(plain), if_there(average)) for plain, average in _ENTRIES]
+
+
+def _clean(weights: dict[Any, Any], entry: str, source: str) -> dict[str, Tensor]:
+    for name, value in weights.items():
+        if not isinstance(value, Tensor):
+            kind = type(value).__name__
+            raise UserError(
+                f'{source} cannot be converted: {name} in {entry} is no tensor, but of '
+                f'type {kind}'
+            )
+    clean = {
+        str(name).removeprefix('module.'): value for name, value in weights.items()
+    }
+    if len(clean) < len(weights):
+        raise UserError(
+            f"{source} cannot be converted: names in {entry} differ in 'module.' alone"
+        )
+    return clean

@@ -1,0 +1,141 @@
+"""Find the model that a published file fits, tensor for tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from mmrapidnet.checkpoints.convert.detect import Kind
+from mmrapidnet.checkpoints.convert.expected import (
+    Shapes,
+    backbone_shapes,
+    classifier_shapes,
+    dense_shapes,
+    list_archs,
+)
+from mmrapidnet.checkpoints.convert.key_maps import AUTHORS
+from mmrapidnet.checkpoints.state_dict import shorten
+from mmrapidnet.utils.errors import UserError
+
+
+def check_model(model: str | None) -> None:
+    """Raise if there is no model of that name.
+
+    Args:
+        model: Name of a model, or None.
+
+    Raises:
+        UserError: With the names there are.
+    """
+    known = [f'{item.family}_{arch}' for item in AUTHORS for arch in list_archs(item)]
+    if model is not None and model not in known:
+        raise UserError(f'unknown model {model}: choose one of {", ".join(known)}')
+
+
+def match(
+    kind: Kind,
+    weights: dict[str, Tensor],
+    model: str | None,
+    source: str,
+    configs: str | Path,
+) -> tuple[str, dict[str, str]]:
+    """Find the model and which tensor is which.
+
+    Args:
+        kind: What the file is.
+        weights: Its tensors.
+        model: The model that is expected, if any.
+        source: The file's name, for messages.
+        configs: The folder of the project's configs, for dense models.
+
+    Returns:
+        The model's name, and our names of its tensors with the published ones: all
+        of the model and all of the file.
+
+    Raises:
+        UserError: Naming the first few tensors that keep the file from fitting.
+    """
+    layout = kind.layout
+    arch, shapes = _find_arch(kind, weights, model, source)
+    if kind.method:
+        shapes = dense_shapes(kind.method, layout, arch, weights, source, configs)
+    names = layout.published_names(shapes, kind.prefix)
+    account = _compare(shapes, names, weights)
+    if account.total:
+        raise UserError(f'{source} is a {kind}, but does not fit our model: {account}')
+    return f'{layout.family}_{arch}', names
+
+
+def _find_arch(
+    kind: Kind, weights: dict[str, Tensor], model: str | None, source: str
+) -> tuple[str, Shapes]:
+    """The arch of the family that a classifier, or a dense model's backbone, fits."""
+    layout = kind.layout
+    own = {name: v for name, v in weights.items() if name.startswith(kind.prefix)}
+    candidates = {}
+    for arch in [_check_family(kind, model, source)] if model else list_archs(layout):
+        if kind.method:
+            shapes = backbone_shapes(layout, arch)
+        else:
+            shapes = classifier_shapes(layout, arch, weights, source)
+        names = layout.published_names(shapes, kind.prefix)
+        candidates[arch] = shapes, _compare(shapes, names, own)
+    closest = min(candidates, key=lambda arch: candidates[arch][1].total)
+    shapes, account = candidates[closest]
+    if account.total:
+        of = model or f'any model; closest is {layout.family}_{closest}'
+        raise UserError(f'{source} is a {kind}, but does not fit {of}: {account}')
+    return closest, shapes
+
+
+def _check_family(kind: Kind, model: str, source: str) -> str:
+    family, _, arch = model.partition('_')
+    if family != kind.layout.family:
+        raise UserError(
+            f'--model {model}: {source} is a {kind}; choose one of '
+            + ', '.join(f'{kind.layout.family}_{a}' for a in list_archs(kind.layout))
+            + ', or leave the option out'
+        )
+    return arch
+
+
+@dataclass(frozen=True)
+class _Account:
+    """What keeps a file from fitting a model, in published names."""
+
+    missing: list[str]
+    reshaped: list[str]
+    surplus: list[str]
+
+    @property
+    def total(self) -> int:
+        return len(self.missing) + len(self.reshaped) + len(self.surplus)
+
+    def __str__(self) -> str:
+        parts = {
+            'missing': self.missing,
+            'other shapes': self.reshaped,
+            'not accounted for': self.surplus,
+        }
+        return '; '.join(
+            f'{title} {len(names)}: {shorten(names)}'
+            for title, names in parts.items()
+            if names
+        )
+
+
+def _compare(
+    shapes: Shapes, names: dict[str, str], weights: dict[str, Tensor]
+) -> _Account:
+    expected = {names[ours]: shape for ours, shape in shapes.items()}
+    return _Account(
+        missing=[name for name in expected if name not in weights],
+        reshaped=[
+            f'{name} {tuple(weights[name].shape)} instead of {tuple(shape)}'
+            for name, shape in expected.items()
+            if name in weights and weights[name].shape != shape
+        ],
+        surplus=[name for name in weights if name not in expected],
+    )

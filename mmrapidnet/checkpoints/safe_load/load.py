@@ -1,0 +1,192 @@
+"""Loads checkpoints as data: nothing stored in one is ever executed.
+
+Reason:
+    mmengine 0.10 calls ``torch.load`` without ``weights_only``.  Before torch
+    2.6 that runs any code a file brings along, and since then it refuses
+    mmengine's own checkpoints, for their ``HistoryBuffer`` objects; a download
+    (``torch.hub``) is unpickled without any restriction with either.  The fork
+    (onedl-mmengine 0.10.12) allows a few names, ``builtins.getattr`` among them, and
+    where they are not enough loads the file again without restrictions.
+
+Condition:
+    Always.
+
+What it does:
+    Everything mmengine loads (``Runner.load_checkpoint`` and ``resume``,
+    ``Pretrained``, ``init_detector``, ``init_model``, inferencers) goes
+    through the same restricted loading as :func:`load`, which allows exactly
+    the names in :mod:`mmrapidnet.checkpoints.safe_load.allowed_globals`; archives are held to
+    :mod:`mmrapidnet.checkpoints.safe_load.zip_records` before, what was loaded to
+    :mod:`mmrapidnet.checkpoints.safe_load.plain_data` after, and the config text inside is made
+    inert by :mod:`mmrapidnet.checkpoints.safe_load.config_text`.  Files in the safetensors
+    format are read in the same places.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import torch
+
+from mmrapidnet.checkpoints import safetensors_file
+from mmrapidnet.checkpoints.safe_load import allowed_globals as pickled
+from mmrapidnet.checkpoints.safe_load import (
+    config_text,
+    plain_data,
+    unpickler,
+    zip_records,
+)
+from mmrapidnet.utils.errors import UserError, plain
+
+
+def apply() -> None:
+    """Let mmengine load through :func:`load`."""
+    from mmengine.runner import checkpoint
+
+    checkpoint.torch = _SafeTorch()
+    checkpoint.load_url = load_url
+
+
+def load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict:
+    """Load a checkpoint file, executing nothing of it.
+
+    Args:
+        path: The file, as ``torch.save``, mmengine or mmcv wrote it, or in the
+            safetensors format.
+        map_location: As for ``torch.load``. Default: ``'cpu'``.
+
+    Returns:
+        What the file holds; config text in it is reduced to literals.
+
+    Raises:
+        UserError: If there is no such file, it is truncated or no checkpoint,
+            holds something other than data, or is not a dict.
+    """
+    if not os.path.isfile(path):
+        raise UserError(f'checkpoint {path} does not exist: check the path')
+    with open(path, 'rb') as file:
+        return _load(file, str(path), map_location)
+
+
+def load_url(
+    url: str,
+    model_dir: str | None = None,
+    map_location: Any = 'cpu',
+    progress: bool = True,
+) -> dict:
+    """Load a checkpoint from the web, downloading it once.
+
+    Args:
+        url: Where the file is.
+        model_dir: Folder for the download. Default: that of ``torch.hub``.
+        map_location: As for ``torch.load``. Default: ``'cpu'``.
+        progress: Whether to show the progress of the download.
+
+    Returns:
+        As :func:`load`.
+
+    Raises:
+        UserError: As :func:`load`.
+    """
+    folder = model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints')
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, os.path.basename(url.partition('?')[0]))
+    if not os.path.exists(path):
+        torch.hub.download_url_to_file(url, path, progress=progress)
+    return load(path, map_location)
+
+
+class _SafeTorch:
+    """torch, as mmengine's checkpoint module sees it, with a safe ``load``."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    @staticmethod
+    def load(file: Any, map_location: Any = None, **_: Any) -> dict:
+        if hasattr(file, 'read'):
+            return _load(file, getattr(file, 'name', '(in memory)'), map_location)
+        return load(file, map_location)
+
+
+def _load(file: BinaryIO, name: str, map_location: Any) -> dict:
+    try:
+        checkpoint = _read(file, map_location or 'cpu')
+        config_text.make_inert(checkpoint)
+    except (torch.cuda.OutOfMemoryError, UserError):
+        raise
+    # A damaged or crafted file makes the unpickler fail in any way whatever.
+    except Exception as error:
+        raise UserError(_explain(name, error)) from error
+    if not isinstance(checkpoint, dict):
+        kind = type(checkpoint).__name__
+        raise UserError(f'checkpoint {name} holds a {kind}, not a dict of weights')
+    return checkpoint
+
+
+def _read(file: BinaryIO, map_location: Any) -> Any:
+    file_bytes = _length(file)
+    if safetensors_file.is_safetensors(file):
+        content = safetensors_file.read(file, map_location)
+    else:
+        if zip_records.is_zip(file):
+            zip_records.check(file, file_bytes)
+        content = _unpickle(file, map_location)
+    plain_data.check(content, file_bytes, meta=str(map_location) == 'meta')
+    return content
+
+
+def _length(file: BinaryIO) -> int:
+    start = file.tell()
+    length = file.seek(0, os.SEEK_END) - start
+    file.seek(start)
+    return length
+
+
+def _unpickle(file: BinaryIO, map_location: Any) -> Any:
+    if not _torch_knows_stand_ins():
+        return unpickler.load(file, map_location)
+    stand_ins = [(item, name) for name, item in pickled.allowed_globals().items()]
+    with _allowing_only(stand_ins):
+        return torch.load(file, map_location=map_location, weights_only=True)
+
+
+@contextlib.contextmanager
+def _allowing_only(names: list[tuple[Any, str]]) -> Iterator[None]:
+    """Put names in the place of all that are allowed to files by others.
+
+    The fork's mmengine allows ``builtins.getattr`` itself, and not a stand-in for it,
+    while it loads.
+    """
+    others = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        with torch.serialization.safe_globals(names):
+            yield
+    finally:
+        torch.serialization.add_safe_globals(others)
+
+
+def _torch_knows_stand_ins() -> bool:
+    """Whether ``safe_globals`` takes (object, name) pairs: since torch 2.6."""
+    major, minor = torch.__version__.split('.')[:2]
+    return (int(major), int(minor)) >= (2, 6)
+
+
+def _explain(name: str, error: Exception) -> str:
+    refused = re.search(r'GLOBAL (\S+)', str(error))
+    if refused or re.search('unrecognized function|a call of', str(error)):
+        what = plain(refused.group(1)) if refused else 'a call'
+        return (
+            f'checkpoint {name} holds {what}, which is not data and might run code, '
+            'so it is not loaded: ask for a file with the weights alone'
+        )
+    # torch wraps its reason in advice to load without restrictions.
+    reason = str(error).rpartition('WeightsUnpickler error:')[2].strip()
+    sentence = re.split(r'\n|\. ', reason)[0]
+    return (
+        f'checkpoint {name} is truncated or not a checkpoint '
+        f'({type(error).__name__}: {plain(sentence)}): copy it again'
+    )

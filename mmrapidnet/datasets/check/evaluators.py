@@ -1,0 +1,110 @@
+"""Are the images that are evaluated those that are tested?"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from mmengine.config import Config
+
+from mmrapidnet.config.evaluators import evaluates_apart, list_metrics
+from mmrapidnet.config.load import iter_datasets
+from mmrapidnet.datasets.check.problem import Problem
+from mmrapidnet.datasets.check.source import Source
+
+
+def check_evaluators(cfg: Config, dataloaders: list[str]) -> Iterator[Problem]:
+    """Hold the annotation files of evaluators to the images of their data sets.
+
+    Evaluators of mmdet read ground truth by the ids of the images, whatever file they
+    are of.  A file that knows further images is no matter: those tested count.
+
+    Args:
+        cfg: The config of a run, whose data sets can be read.
+        dataloaders: Names of dataloaders; that of training has no evaluator.
+
+    Yields:
+        Missing files, and images that are not those of the data set; a note where
+        another file with the same images is meant.
+    """
+    for name in dataloaders:
+        evaluator = name.replace('dataloader', 'evaluator')
+        datasets = list(iter_datasets(cfg.get(name)))
+        for file in dict.fromkeys(_annotation_files(cfg.get(evaluator))):
+            if not Path(file).is_file():
+                yield Problem('missing annotation file', file, f'of {evaluator}')
+                continue
+            known = None
+            for dataset in datasets:
+                source = Source(dataset, cfg.default_scope, evaluated=True)
+                if not _is_same(file, source.dataset.ann_file):
+                    known = known or _images_of(file)
+                    yield _compare(evaluator, file, known, source)
+
+
+def find_contradiction(
+    known: Mapping[Any, dict[str, Any]], image_id: Any, path: str | None
+) -> str | None:
+    """Compare an image that is tested with what ground truth is read for its id.
+
+    Args:
+        known: The evaluator's records of images, by id.
+        image_id: The id that the data set has for the image.
+        path: The image's file; None if it is not known.
+
+    Returns:
+        What contradicts; None if they agree.
+
+    Examples:
+        >>> known = {7: {'file_name': 'sub/a.jpg'}}
+        >>> find_contradiction(known, 7, 'data/sub/a.jpg')
+        >>> find_contradiction(known, 7, 'data/b.jpg')
+        'id 7 is sub/a.jpg there, data/b.jpg here'
+        >>> find_contradiction(known, 8, 'data/c.jpg')
+        'id 8 (data/c.jpg) is not there'
+    """
+    if image_id not in known:
+        return f'id {image_id} ({path}) is not there'
+    name = known[image_id].get('file_name')
+    if not (name and path):
+        return None
+    parts = PurePath(name).parts
+    if parts != PurePath(path).parts[-len(parts) :]:
+        return f'id {image_id} is {name} there, {path} here'
+    return None
+
+
+def _annotation_files(evaluator: Any) -> Iterator[str]:
+    # Which metric is of which data set is only known in a run.
+    if not evaluates_apart(evaluator):
+        for metric in list_metrics(evaluator):
+            if metric.get('ann_file'):
+                yield metric['ann_file']
+
+
+def _is_same(file: str, other: str) -> bool:
+    return os.path.realpath(file) == os.path.realpath(other)
+
+
+def _images_of(file: str) -> dict[Any, dict[str, Any]]:
+    content = json.loads(Path(file).read_bytes())
+    return {image['id']: image for image in content['images']}
+
+
+def _compare(
+    evaluator: str, file: str, known: Mapping[Any, dict[str, Any]], source: Source
+) -> Problem:
+    source.dataset.full_init()
+    infos = map(source.dataset.get_data_info, range(len(source.dataset)))
+    for info in infos:
+        fault = find_contradiction(known, info['img_id'], info['img_path'])
+        if fault:
+            detail = f'not the images of {source.name}, which are tested: {fault}'
+            return Problem('evaluator of other images', file, detail, evaluator)
+    detail = f'it has the images of {source.name}, and its annotations count'
+    return Problem(
+        'evaluator with a file of its own', file, detail, evaluator, stops=False
+    )

@@ -1,0 +1,219 @@
+"""One image file: can it be read, and as what?"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from mmrapidnet.datasets.check.problem import Problem
+from mmrapidnet.datasets.check.source import Sample, Source
+
+LARGE = 10_000  # pixels a side
+_ORIENTATION = 0x0112  # Exif
+_BITS_PER_SAMPLE = 258  # TIFF
+_GREY_MODES = ('1', 'L', 'I', 'F')
+_BYTE_BITS = 8
+_WHITE = 255
+# Fewer levels of grey than these, of as many as there are values, show nothing.
+_LEVELS = 32
+_CLIPPED = 0.05  # share of the pixels
+_VALUES = 1_000_000
+_KEEP_DEPTH = (
+    'keep them by `color_type=3, to_float32=True` (colour of any depth, with OpenCV) '
+    'of LoadImageFromFile in every pipeline, and mean and std of these values in '
+    'data_preprocessor'
+)
+_END_OF_JPEG = b'\xff\xd9'
+# Cameras append a little; a preview inside the file ends with the same bytes.
+_TAIL = 1024
+
+
+def check_image(
+    sample: Sample, source: Source
+) -> tuple[tuple[int, int] | None, list[Problem]]:
+    """Read an image as the config's pipeline reads it.
+
+    Args:
+        sample: The image.
+        source: Its data set.
+
+    Returns:
+        Its height and width as read, None if it cannot be, and what is wrong with it
+        or unusual.
+    """
+    content = Path(sample.image).read_bytes()
+    header = _read_header(content)
+    try:
+        image = source.loader({'img_path': sample.image})['img']
+    except Exception as error:
+        detail = _why(content, header, error)
+        kind = 'image cannot be decoded'
+        return None, [Problem(kind, sample.image, detail, sample.record)]
+    size = image.shape[:2]
+    lost = _lost_depth(content, header, image)
+    if lost:
+        kind = 'image that loses its depth'
+        return size, [Problem(kind, sample.image, lost, sample.record)]
+    odd = _odd_content(content, header, image) if header else ()
+    return size, [
+        *_wrong_size(sample, size, source),
+        *(
+            Problem(kind, sample.image, detail, sample.record, stops=False)
+            for kind, detail in (*_odd_size(*size, source), *odd)
+        ),
+    ]
+
+
+def find_lost_depth(
+    path: str | Path, load: Callable[[dict[str, Any]], dict[str, Any]]
+) -> str | None:
+    """Say what is lost of an image of more than 8 bits a channel.
+
+    Full 16 bits are read as 8 without harm; what fills only the lower 12 of them, as
+    cameras and microscopes write it, is read as a dozen levels of grey.
+
+    Args:
+        path: The image.
+        load: The transform that reads it; an image that tells itself to be of 8 bits is
+            not read.
+
+    Returns:
+        What becomes of its values and how to keep them; None if they are kept.
+    """
+    content = Path(path).read_bytes()
+    header = _read_header(content)
+    if header and _bits(content, header) <= _BYTE_BITS:
+        return None
+    return _lost_depth(content, header, load({'img_path': str(path)})['img'])
+
+
+def too_thin(height: int, width: int, scale: tuple[float, float] | None) -> bool:
+    """Whether resizing with the ratio kept leaves under two pixels of a side.
+
+    mmcv cannot resize to none, and what it flips of one the libraries cannot pack.
+
+    Args:
+        height: Pixels.
+        width: Pixels.
+        scale: The longest and the shortest side allowed, in any order; None if
+            nothing is resized.
+
+    Returns:
+        Whether it does.
+
+    Examples:
+        >>> too_thin(64, 12_000, (192, 192)), too_thin(200, 12_000, (192, 192))
+        (True, False)
+    """
+    if scale is None:
+        return False
+    short, long = sorted((height, width))
+    factor = min(max(scale) / long, min(scale) / short)
+    return int(short * factor + 0.5) < 2
+
+
+def _wrong_size(
+    sample: Sample, size: tuple[int, int], source: Source
+) -> Iterator[Problem]:
+    read = f'{size[1]}x{size[0]}'
+    if sample.size and size != tuple(sample.size):
+        kind = 'image of another size than annotated'
+        declared = f'{sample.size[1]}x{sample.size[0]}'
+        detail = f'it is read as {read}, but the annotations say {declared}'
+        yield Problem(kind, sample.image, detail, sample.record)
+    if too_thin(*size, source.smallest_scale) and min(size) >= source.min_size:
+        detail = f'{read} resized to {source.smallest_scale}: under two pixels a side'
+        yield Problem('image too thin to resize', sample.image, detail, sample.record)
+
+
+def _odd_size(height: int, width: int, source: Source) -> Iterator[tuple[str, str]]:
+    if min(height, width) == 1:
+        dropped = source.min_size > 1
+        fate = 'left out of training' if dropped else 'resized like others'
+        yield 'image one pixel wide or high', fate
+    if max(height, width) > LARGE:
+        yield f'image over {LARGE:,} pixels wide or high', 'resized like others'
+
+
+def _lost_depth(
+    content: bytes, header: Image.Image | None, image: np.ndarray
+) -> str | None:
+    if image.dtype != np.uint8 or (header and _bits(content, header) <= _BYTE_BITS):
+        return None
+    stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if stored is None or stored.dtype == np.uint8:
+        return None
+    some, some_read = _spread(stored), _spread(image)
+    few = np.ptp(some_read) < _LEVELS
+    coarse = few and len(np.unique(some_read)) < len(np.unique(some))
+    clipped = np.mean(some_read == _WHITE) - np.mean(some >= some.max()) > _CLIPPED
+    if not (coarse or clipped):
+        return None
+    return (
+        f'its values {stored.min()} to {stored.max()} are read as {image.min()} to '
+        f'{image.max()}; {_KEEP_DEPTH}'
+    )
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    """About as many values of an image as tell what there are."""
+    return values.ravel()[:: max(1, values.size // _VALUES)]
+
+
+def _odd_content(
+    content: bytes, header: Image.Image, image: np.ndarray
+) -> Iterator[tuple[str, str]]:
+    if _is_cut(content):
+        yield 'truncated image', 'the decoder makes up what is missing'
+    if header.mode == 'CMYK':
+        yield 'CMYK image', 'read as three colours'
+    if header.mode.startswith(_GREY_MODES):
+        yield 'grey image', 'read as three equal colours'
+    bits = _bits(content, header)
+    if bits > _BYTE_BITS:
+        yield f'image of {bits} bits', f'read as {8 * image.dtype.itemsize} bits'
+    if header.getexif().get(_ORIENTATION, 1) != 1:
+        yield 'image with an Exif orientation', 'read as its Exif says'
+
+
+def _read_header(content: bytes) -> Image.Image | None:
+    """What Pillow says of it without decoding it; None if it does not know it."""
+    try:
+        with warnings.catch_warnings():
+            # Of "decompression bombs": sizes are reported here.
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            return Image.open(io.BytesIO(content))
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError):
+        return None
+
+
+def _why(content: bytes, header: Image.Image | None, error: Exception) -> str:
+    if header is None:
+        return 'it is no image, or ends in its header'
+    try:
+        header.load()
+    except (OSError, SyntaxError, ValueError) as reason:
+        return f'{header.format}, {reason}'
+    return f'{header.format}, {type(error).__name__}: {error}'
+
+
+def _is_cut(content: bytes) -> bool:
+    """Whether a JPEG file ends before its image does."""
+    is_jpeg = content.startswith(b'\xff\xd8')
+    return is_jpeg and _END_OF_JPEG not in content[-_TAIL:]
+
+
+def _bits(content: bytes, header: Image.Image) -> int:
+    """Bits a channel."""
+    if header.format == 'PNG':
+        return content[24]
+    if header.format == 'TIFF':
+        return max(header.tag_v2.get(_BITS_PER_SAMPLE, (8,)))
+    return 8

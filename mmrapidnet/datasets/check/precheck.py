@@ -1,0 +1,75 @@
+"""Check the data sets a config names before anything is built."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from mmrapidnet.datasets.check.evaluators import check_evaluators
+from mmrapidnet.datasets.check.layout import check_layout, hint_of
+from mmrapidnet.datasets.check.problem import Problem
+from mmrapidnet.datasets.check.run import (
+    find_in_a_few_files,
+    find_in_labels,
+    find_in_records,
+    find_problems,
+    sources_of,
+)
+from mmrapidnet.utils.errors import UserError
+
+_ALL = 'python tools/check_dataset.py with the same config tells all'
+
+
+def check_datasets(cfg: Config, dataloaders: list[str], thorough: bool = False) -> None:
+    """Raise unless every data set of some dataloaders can be trained and tested on.
+
+    That is as far as can be told in seconds, from the annotations, the names and
+    sizes of files and eight images of each data set, unless every image is to be read.
+    What training leaves out or takes in its stride is logged.
+
+    Args:
+        cfg: The config of a run.
+        dataloaders: Names of the dataloaders that will be used.
+        thorough: Whether to read every image and label map.  Defaults to False.
+
+    Raises:
+        UserError: In one line, what is missing or damaged, and in which record.
+    """
+    found = []
+    for source in sources_of(cfg, dataloaders):
+        check_layout(source.config, hint_of(cfg))
+        # COCO's own file is half a gigabyte: it is enough that one process reads it.
+        if _is_first_process():
+            problems, samples = find_in_records(source)
+            _raise_or_log(problems)
+            found.append((source, samples))
+    _raise_or_log(find_in_labels(found))
+    _raise_or_log(find_in_a_few_files(found))
+    if _is_first_process():
+        _raise_or_log(check_evaluators(cfg, dataloaders))
+    if thorough and _is_first_process():
+        _raise_or_log(find_problems(cfg, dataloaders))
+
+
+def _raise_or_log(problems: Iterable[Problem]) -> None:
+    kinds = defaultdict(list)
+    for problem in problems:
+        kinds[not problem.stops, problem.kind].append(problem)
+    # Those that stop first.
+    for (goes_on, _), alike in sorted(kinds.items(), key=lambda item: item[0]):
+        more = f' (and {len(alike) - 1:,} more alike)' if len(alike) > 1 else ''
+        line = f'{alike[0]}{more}; {_ALL}'
+        if not goes_on:
+            raise UserError(line)
+        print_log(line, logger='current', level=logging.WARNING)
+
+
+def _is_first_process() -> bool:
+    """Whether this is rank 0, as the launchers say before anything is set up."""
+    ranks = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+    return all(os.environ.get(name, '0') == '0' for name in ranks)

@@ -1,0 +1,163 @@
+"""Exported files as models of mmdet, mmsegmentation and mmpretrain.
+
+Importing this module registers them, so that mmengine's runner and the libraries'
+inferencers run a file through a config's own pipeline and metrics.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
+from torch import Tensor
+
+from mmrapidnet.deploy.inference import ExportedModel
+from mmrapidnet.deploy.metadata import check_config
+from mmrapidnet.utils.errors import UserError, plain
+
+# Scope of a config: the model that takes the place of its own.
+_ADAPTORS = {
+    'mmdet': 'ExportedDetector',
+    'mmseg': 'ExportedSegmenter',
+    'mmpretrain': 'ExportedClassifier',
+}
+
+
+def use_exported(cfg: Config, path: str | Path) -> None:
+    """Put an exported file into the place of a config's model.
+
+    The data, their pipeline and the metrics stay as they are.  The images of a batch
+    are run one by one.
+
+    Args:
+        cfg: The config the file was exported with, of mmdet, mmsegmentation or
+            mmpretrain; changed in place.
+        path: The file.
+
+    Raises:
+        UserError: If the config tests with augmentation or on several processes.
+            Building the model raises one if the file cannot be run, is of another
+            config, or holds only a part of a model.
+    """
+    if 'tta_model' in cfg and cfg.model == cfg.tta_model:
+        raise UserError(
+            f'--tta merges the logits of a model; {path} is an exported file, which is '
+            'tested as it is: leave --tta out'
+        )
+    if cfg.get('launcher', 'none') != 'none':
+        raise UserError(
+            f'--launcher {cfg.launcher}: {path} is an exported file, which is tested '
+            'in one process'
+        )
+    adaptor = _ADAPTORS[cfg.default_scope]
+    cfg.model = dict(type=adaptor, path=str(path), model=cfg.model)
+    # It is in the file.
+    cfg.pop('data_preprocessor', None)
+    cfg.load_from = None
+    cfg.resume = False
+
+
+class ExportedFile(BaseModel):
+    """A file that predicts in the place of a model.
+
+    Args:
+        path: The file.
+        model: The config of the model that it was exported from.
+
+    Raises:
+        UserError: If the file cannot be run, is of another config, or holds
+            something else.
+    """
+
+    kind: str
+
+    def __init__(self, path: str, model: dict[str, Any]) -> None:
+        super().__init__()
+        self.file = ExportedModel(path, isolated=True)
+        metadata = self.file.metadata
+        check_config(metadata, Config(dict(model=model)), path)
+        if metadata['kind'] != self.kind:
+            raise UserError(
+                f'{path} holds the {plain(metadata["kind"])} of '
+                f'{plain(metadata.get("config"))}, which cannot be tested or drawn: a '
+                f'whole {self.kind} is needed, exported with --part whole'
+            )
+        self.dataset_meta = {'classes': metadata['classes']}
+        if isinstance(metadata['palette'], list):
+            # mmdet tells colours by their being tuples.
+            self.dataset_meta['palette'] = [tuple(c) for c in metadata['palette']]
+
+    def forward(
+        self,
+        inputs: list[Tensor] | Tensor,
+        data_samples: list[BaseDataElement],
+        mode: str = 'predict',
+    ) -> list[BaseDataElement]:
+        """Predict.
+
+        Args:
+            inputs: Images of (3, H, W), uint8, BGR, as the pipeline packs them.
+            data_samples: What the pipeline packed with them.
+            mode: 'predict': a file does nothing else.
+
+        Returns:
+            The data samples, with the predictions.
+        """
+        if mode != 'predict':
+            raise NotImplementedError(f'an exported file predicts, it has no {mode}')
+        for image, sample in zip(inputs, data_samples):
+            self.predict(image.permute(1, 2, 0).cpu().numpy(), sample)
+        return data_samples
+
+    @abstractmethod
+    def predict(self, image: np.ndarray, sample: BaseDataElement) -> None:
+        """Run the file on an image, (H, W, 3), and put what it gives into a sample."""
+
+
+@MODELS.register_module()
+class ExportedDetector(ExportedFile):
+    """An exported Mask R-CNN, in mmdet."""
+
+    kind = 'detector'
+
+    def predict(self, image: np.ndarray, sample: BaseDataElement) -> None:
+        """Detect, in pixels of the original image."""
+        found = self.file.predict(image, sample.ori_shape[:2], sample.scale_factor)
+        sample.pred_instances = InstanceData(
+            bboxes=torch.from_numpy(found['boxes']),
+            **{
+                name: torch.from_numpy(found[name])
+                for name in ('scores', 'labels', 'masks')
+            },
+        )
+
+
+@MODELS.register_module()
+class ExportedSegmenter(ExportedFile):
+    """An exported semantic segmentor, in mmseg."""
+
+    kind = 'segmenter'
+
+    def predict(self, image: np.ndarray, sample: BaseDataElement) -> None:
+        """Label the pixels of the original image."""
+        labels = self.file.predict(image, sample.ori_shape[:2])['labels']
+        sample.pred_sem_seg = PixelData(data=torch.from_numpy(labels)[None])
+
+
+@MODELS.register_module()
+class ExportedClassifier(ExportedFile):
+    """An exported classifier, in mmpretrain."""
+
+    kind = 'classifier'
+
+    def predict(self, image: np.ndarray, sample: BaseDataElement) -> None:
+        """Classify."""
+        scores = torch.from_numpy(self.file.predict(image)['scores'])
+        sample.set_pred_score(scores).set_pred_label(scores.argmax(dim=0, keepdim=True))

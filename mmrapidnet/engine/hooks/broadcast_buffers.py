@@ -1,0 +1,34 @@
+"""The same running statistics in every process that validates.
+
+Importing this module registers the hook; in a config::
+
+    custom_imports = dict(
+        imports=['mmrapidnet', 'mmrapidnet.engine.hooks.broadcast_buffers']
+    )
+    custom_hooks = [dict(type='SameBuffersHook')]
+"""
+
+from __future__ import annotations
+
+from mmengine.dist import broadcast
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+
+@HOOKS.register_module()
+class SameBuffersHook(Hook):
+    """Gives all processes the buffers of the first before they validate.
+
+    Batch normalisation that is not synchronised has running statistics of its own in
+    each process, and a checkpoint holds the first one's.  With the hook all images are
+    validated by the model of the checkpoint, whatever process they fall to.
+    """
+
+    # After the hooks that put averaged weights in place.
+    priority = 'BELOW_NORMAL'
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Take over the buffers."""
+        for buffer in runner.model.buffers():
+            broadcast(buffer)

@@ -1,0 +1,288 @@
+"""Structural re-parameterisation: in evaluation, what is linear in a row is one layer.
+
+All the algebra is here; the layers do not know of it.  Sources: batch normalisation
+into the convolution before it, parallel branches and the identity into one kernel
+(RepVGG, arXiv 2101.03697; RepViT, arXiv 2307.09283, section 3.2), layer scale into
+the projection it scales.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import singledispatch
+from itertools import pairwise
+
+import torch
+from mmcv.cnn import ConvModule
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from mmrapidnet.models.backbones.mobilevig import GraphMixer
+from mmrapidnet.models.backbones.rapidnet import (
+    ConditionalPositionEncoding,
+    DeformConvNormAct,
+    DilatedMixer,
+)
+from mmrapidnet.models.backbones.repvit import RepDepthwise
+from mmrapidnet.models.layers import (
+    ConvNormAct,
+    DistilledClassifier,
+    DistilledLinearClassifier,
+    Residual,
+    ScaledResidual,
+)
+
+_CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+class ChannelShift(nn.Module):
+    """``x + shift``, one number a channel: what a convolution without bias lacks.
+
+    Args:
+        shift: (C,).
+    """
+
+    def __init__(self, shift: Tensor) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(shift.reshape(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From (N, C, H, W) to the same shape."""
+        return x + self.shift
+
+
+def fold_all(module: nn.Module) -> nn.Module:
+    """Fold a module and everything in it, in place.
+
+    Batch normalisations are read as in evaluation, with their running statistics.
+    Other normalisations stay.  A layer that several modules share is folded once, and
+    left as it is where each of them would fold something else into it, as where heads
+    on several levels share convolutions but not normalisations.
+
+    Args:
+        module: Any module, folded already or not.
+
+    Returns:
+        The module, or the one that takes its place.
+
+    Example:
+        >>> layer = ConvNormAct(4, 4, 3, norm_cfg=dict(type='BN'))
+        >>> [name for name, _ in fold_all(layer).named_children()]
+        ['conv']
+    """
+    return _Folding(module).fold(module)
+
+
+@dataclass
+class _Folding:
+    """The folding of one model.
+
+    Attributes:
+        model: The model.
+        parents: The modules that hold a module, before anything is folded; one that
+            holds it under two names is there twice.
+        folded: What took the place of the modules visited.
+    """
+
+    model: nn.Module
+    parents: dict[nn.Module, list[nn.Module]] = field(init=False)
+    folded: dict[nn.Module, nn.Module] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.parents = defaultdict(list)
+        for parent in self.model.modules():
+            for child in parent._modules.values():
+                self.parents[child].append(parent)
+
+    def fold(self, module: nn.Module) -> nn.Module:
+        """Fold a module and everything in it, once.
+
+        Returns:
+            What takes its place in each of its parents.
+        """
+        if module not in self.folded:
+            # Not named_children(), which passes over a second name of a child.
+            for name, child in list(module._modules.items()):
+                if child is not None and self.fold(child) is not child:
+                    setattr(module, name, self.fold(child))
+            self.folded[module] = _fold(module, self)
+        return self.folded[module]
+
+    def owns(self, module: nn.Module, *parts: nn.Module) -> bool:
+        """Whether parts of a module are of no other."""
+        return all(self._only_in(module, part) for part in parts)
+
+    def _only_in(self, module: nn.Module, part: nn.Module) -> bool:
+        while part is not module:
+            if len(self.parents[part]) != 1:
+                return False
+            (part,) = self.parents[part]
+        return True
+
+
+@singledispatch
+def _fold(module: nn.Module, folding: _Folding) -> nn.Module:
+    """What takes the place of a module whose children are folded."""
+    return module
+
+
+@_fold.register
+def _(module: ConvNormAct, folding: _Folding) -> nn.Module:
+    norm = getattr(module, 'norm', None)
+    if _is_linear(norm) and folding.owns(module, module.conv):
+        _merge_norm(module.conv, norm)
+        del module.norm
+    return module
+
+
+@_fold.register
+def _(module: ConvModule, folding: _Folding) -> nn.Module:
+    in_order = module.order.index('conv') + 1 == module.order.index('norm')
+    if (
+        module.with_norm
+        and in_order
+        and isinstance(module.conv, _CONVS)
+        and not module.with_spectral_norm
+        and _is_linear(module.norm)
+        and folding.owns(module, module.conv)
+    ):
+        _merge_norm(module.conv, module.norm)
+        setattr(module, module.norm_name, nn.Identity())
+    return module
+
+
+@_fold.register
+def _(module: nn.Sequential, folding: _Folding) -> nn.Module:
+    for (_, conv), (name, norm) in pairwise(list(module._modules.items())):
+        if isinstance(conv, _CONVS) and _is_linear(norm) and folding.owns(module, conv):
+            _merge_norm(conv, norm)
+            setattr(module, name, nn.Identity())
+    return module
+
+
+@_fold.register
+def _(module: DeformConvNormAct, folding: _Folding) -> nn.Module:
+    if _is_linear(module.norm) and folding.owns(module, module.conv):
+        weight, shift = _merged(module.conv.weight, None, module.norm)
+        module.conv.weight = weight
+        module.norm = ChannelShift(shift.detach())
+    return module
+
+
+@_fold.register
+def _(module: ConditionalPositionEncoding, folding: _Folding) -> nn.Module:
+    conv = module.conv
+    if not folding.owns(module, conv):
+        return module
+    conv.weight = nn.Parameter(conv.weight + _depthwise_identity(conv))
+    return conv
+
+
+@_fold.register
+def _(module: RepDepthwise, folding: _Folding) -> nn.Module:
+    conv, pointwise = module.depthwise.conv, module.pointwise
+    if not (_is_linear(module.norm) and folding.owns(module, conv)):
+        return module
+    around = conv.kernel_size[0] // 2
+    kernel = conv.weight + pad(pointwise.weight, [around] * 4)
+    conv.weight = nn.Parameter(kernel + _depthwise_identity(conv))
+    conv.bias = nn.Parameter(conv.bias + pointwise.bias)
+    _merge_norm(conv, module.norm)
+    return conv
+
+
+@_fold.register
+def _(module: ScaledResidual, folding: _Folding) -> nn.Module:
+    conv = _last_conv(module.branch)
+    if conv is None or not folding.owns(module, conv):
+        return module
+    scale = module.scale.flatten()
+    conv.weight = nn.Parameter(conv.weight * scale.reshape(-1, 1, 1, 1))
+    if conv.bias is not None:
+        conv.bias = nn.Parameter(conv.bias * scale)
+    return Residual(module.branch)
+
+
+@_fold.register
+def _(module: DistilledClassifier, folding: _Folding) -> nn.Module:
+    head, other = module.head, module.dist_head
+    if not folding.owns(module, head):
+        return module
+    head.weight = nn.Parameter((head.weight + other.weight) / 2)
+    head.bias = nn.Parameter((head.bias + other.bias) / 2)
+    return _as_sequential(
+        pool=module.pool, hidden=module.hidden, head=head, flatten=nn.Flatten()
+    )
+
+
+@_fold.register
+def _(module: DistilledLinearClassifier, folding: _Folding) -> nn.Module:
+    if not folding.owns(module, module.head):
+        return module
+    pairs = (
+        (module.norm, module.head),
+        (module.dist_norm, module.dist_head),
+    )
+    weights, biases = zip(*(_norm_into_linear(*pair) for pair in pairs), strict=True)
+    head = module.head
+    head.weight = nn.Parameter(sum(weights) / len(weights))
+    head.bias = nn.Parameter(sum(biases) / len(biases))
+    return _as_sequential(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), head=head)
+
+
+def _is_linear(norm: nn.Module | None) -> bool:
+    """Whether a normalisation is linear in evaluation, by its own statistics."""
+    return isinstance(norm, _BatchNorm) and norm.running_mean is not None
+
+
+def _merge_norm(conv: nn.Module, norm: _BatchNorm) -> None:
+    conv.weight, conv.bias = _merged(conv.weight, conv.bias, norm)
+
+
+def _merged(
+    weight: Tensor, bias: Tensor | None, norm: _BatchNorm
+) -> tuple[nn.Parameter, nn.Parameter]:
+    return fuse_conv_bn_weights(
+        weight,
+        bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
+
+
+def _norm_into_linear(norm: _BatchNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Weight and bias of one layer for a normalisation and a linear layer after it."""
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    shift = norm.bias - norm.running_mean * scale
+    return linear.weight * scale, linear.bias + linear.weight @ shift
+
+
+def _depthwise_identity(conv: nn.Conv2d) -> Tensor:
+    """The kernel of a depthwise convolution that changes nothing."""
+    kernel = torch.zeros_like(conv.weight)
+    kernel[:, :, conv.kernel_size[0] // 2, conv.kernel_size[1] // 2] = 1
+    return kernel
+
+
+def _last_conv(module: nn.Module) -> nn.Conv2d | None:
+    """The convolution whose output is a module's output; None if there is no such."""
+    if isinstance(module, nn.Conv2d):
+        return module
+    if isinstance(module, (DilatedMixer, GraphMixer)):
+        return _last_conv(module.proj_out)
+    if isinstance(module, nn.Sequential):
+        return _last_conv(module[-1])
+    return None
+
+
+def _as_sequential(**layers: nn.Module) -> nn.Sequential:
+    sequential = nn.Sequential()
+    for name, layer in layers.items():
+        sequential.add_module(name, layer)
+    return sequential

@@ -1,0 +1,168 @@
+"""How a run starts and what it leaves, in this process."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.killed_runs import load_short
+from mmengine.hooks import Hook
+
+from mmrapidnet.apis import options
+from mmrapidnet.apis.train import build_runner, train
+from mmrapidnet.config.load import check_work_dir
+from mmrapidnet.engine.dist import check_launcher
+from mmrapidnet.engine.hooks import check_warmup
+from mmrapidnet.engine.resume import make_survivable
+from mmrapidnet.utils.errors import UserError
+
+
+class Start(Hook):
+    """Keeps the weights a run starts from, and its losses."""
+
+    def __init__(self):
+        self.weights, self.losses = {}, []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if not self.weights:
+            state = runner.model.state_dict()
+            self.weights = {name: value.clone() for name, value in state.items()}
+            self.laid_out = [
+                value.is_contiguous(memory_format=torch.channels_last)
+                for value in state.values()
+                if value.ndim == 4 and value[0, :, 0, 0].numel() > 1
+            ]
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.losses.append(float(outputs['loss']))
+
+
+def test_fast_starts_from_the_same_weights(shapes_root, tmp_path):
+    starts = []
+    for fast in (False, True):
+        folder = tmp_path / str(fast)
+        folder.mkdir()
+        cfg = load_short('segmenter', folder, shapes_root, **{'train_cfg.max_iters': 2})
+        cfg.work_dir = str(folder / 'run')
+        if fast:
+            options.enable_fast_step(cfg)
+        make_survivable(cfg)
+        runner = build_runner(cfg)
+        starts.append(Start())
+        runner.register_hook(starts[-1])
+        runner.train()
+    slow, fast = starts
+    assert all(fast.laid_out)
+    assert not all(slow.laid_out)
+    assert slow.weights.keys() == fast.weights.keys()
+    for name, weight in slow.weights.items():
+        assert torch.equal(weight, fast.weights[name]), name
+    assert fast.losses == pytest.approx(slow.losses, rel=1e-4)
+
+
+def test_a_finished_run_keeps_its_metrics(shapes_root, tmp_path):
+    cfg = load_short('segmenter', tmp_path, shapes_root, **{'train_cfg.max_iters': 1})
+    cfg.work_dir = str(tmp_path / 'run')
+    metrics = tmp_path / 'run' / 'metrics.json'
+    train(cfg.copy())
+    assert json.loads(metrics.read_text())['iter'] == 1
+    metrics.write_text('those of its validation')
+    again = cfg.copy()
+    again.resume = 'auto'
+    train(again)
+    assert metrics.read_text() == 'those of its validation'
+
+
+class Run:
+    """What the check of warm-ups looks at."""
+
+    max_epochs, max_iters = 3, 300
+
+    def __init__(self, kind, *many, **settings):
+        optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        self.param_schedulers = [kind(optimizer, *many, **settings)]
+
+
+def warmups():
+    from mmdet.engine.schedulers import QuadraticWarmupLR
+    from mmengine.optim import ConstantLR, CosineAnnealingLR, LinearLR
+
+    from mmrapidnet.engine.schedulers import WarmupCosineLR
+
+    cosine = dict(warmup_lr=0.1, eta_min=0.0, end=3)
+    by_iter = dict(by_epoch=False)
+    return [
+        (Run(LinearLR, 0.1, end=301, **by_iter), 'LinearLR) ends after 301 iterations'),
+        (Run(LinearLR, 0.1, end=300, **by_iter), None),
+        (Run(LinearLR, 0.1, end=4), 'LinearLR) ends after 4 epochs, but the run has 3'),
+        (Run(LinearLR, 1.0, end_factor=0.1, end=4), None),
+        (Run(ConstantLR, 0.5, end=5), 'ConstantLR) ends after 5 epochs'),
+        (Run(QuadraticWarmupLR, end=5), 'QuadraticWarmupLR) ends after 5 epochs'),
+        (Run(WarmupCosineLR, 4, **cosine), 'WarmupCosineLR) ends after 4 epochs'),
+        (Run(WarmupCosineLR, 2, **cosine), None),
+        (Run(CosineAnnealingLR, 9, end=9), None),
+    ]
+
+
+def test_warmups_that_do_not_end(monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        check_warmup, 'print_log', lambda line, **kwargs: said.append(line)
+    )
+    for run, expected in warmups():
+        check_warmup.CheckWarmupHook().before_train(run)
+        if expected is None:
+            assert said == []
+        else:
+            assert expected in said.pop()
+        run.param_schedulers = {'generator': run.param_schedulers}
+        check_warmup.CheckWarmupHook().before_train(run)
+        assert bool(said) is (expected is not None)
+        said.clear()
+    run.param_schedulers = None
+    check_warmup.CheckWarmupHook().before_train(run)
+    assert said == []
+
+
+class Folder:
+    """What the check of the work dir needs of a config."""
+
+    def __init__(self, work_dir):
+        self.work_dir = str(work_dir)
+
+
+def test_a_work_dir_that_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('file').write_text('')
+    Path('nowhere').symlink_to('gone')
+    for good in ('.', 'new/run', tmp_path, tmp_path / 'new'):
+        check_work_dir(Folder(good))
+    for bad in ('file', 'file/run/1', tmp_path / 'file', 'nowhere'):
+        with pytest.raises(
+            UserError, match=r'work dir .* cannot be used: .* is not a f'
+        ):
+            check_work_dir(Folder(bad))
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'message'),
+    [
+        (
+            'pytorch',
+            r'--launcher pytorch: RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT is not '
+            r'set, so this process was not started by torchrun \(tools/dist_train.sh C',
+        ),
+        ('slurm', r'--launcher slurm: SLURM_PROCID, .* was not started by srun; leave'),
+        ('mpi', r'--launcher mpi: OMPI_COMM_WORLD_RANK, .* not started by mpirun'),
+    ],
+)
+def test_a_launcher_that_did_not_launch(launcher, message, monkeypatch):
+    for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'):
+        monkeypatch.delenv(name, raising=False)
+    check_launcher('none')
+    with pytest.raises(UserError, match=message):
+        check_launcher(launcher)
+    for name, value in (('RANK', 0), ('WORLD_SIZE', 1), ('MASTER_ADDR', 'localhost')):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv('MASTER_PORT', '1')
+    check_launcher('pytorch')

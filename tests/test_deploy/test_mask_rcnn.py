@@ -1,0 +1,425 @@
+"""Mask R-CNN's graph against mmdet's own prediction, in PyTorch and exported."""
+
+from copy import deepcopy
+from operator import attrgetter
+
+import numpy as np
+import onnx
+import onnxruntime
+import openvino
+import pytest
+import torch
+from helpers.commands import REPO
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import nn
+from torch.nn import functional as F
+
+from dev.benchmark.peers import randomize_norms
+from mmrapidnet.deploy.mask_rcnn import MaskRCNNGraph
+from mmrapidnet.deploy.ops import nms, onnx_translations, roi_align, top
+from mmrapidnet.utils.errors import UserError
+
+SIZES = [(96, 128), (75, 110)]
+
+
+class Detector(nn.Module):
+    """The graph of a model from an image without padding."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.detector = MaskRCNNGraph(model)
+
+    def forward(self, image):
+        return self.detector(pad(image), *image.shape[2:])
+
+
+def pad(image):
+    height, width = image.shape[2:]
+    return F.pad(image, (0, -width % 32, 0, -height % 32))
+
+
+def make_image(size, seed=1):
+    return torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def predict(model, image):
+    """What mmdet predicts: boxes, scores, labels, 28x28 probabilities."""
+    logits = []
+    hook = model.roi_head.mask_head.register_forward_hook(
+        lambda module, inputs, output: logits.append(output)
+    )
+    size = tuple(image.shape[2:])
+    sample = DetDataSample(
+        metainfo=dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0))
+    )
+    (result,) = model.predict(pad(image), [sample], rescale=False)
+    hook.remove()
+    found = result.pred_instances
+    if len(found) == 0:
+        masks = torch.zeros(0, 28, 28)
+    elif model.roi_head.mask_head.class_agnostic:
+        masks = logits[0][:, 0].sigmoid()
+    else:
+        masks = logits[0][range(len(found)), found.labels].sigmoid()
+    return found.bboxes, found.scores, found.labels, masks
+
+
+@torch.no_grad()
+def spread(model, layer, std):
+    """Let each channel of a head's last layer give 0 in the mean, with this std."""
+    given = []
+    hook = layer.register_forward_hook(
+        lambda module, inputs, output: given.append(output.transpose(0, 1).flatten(1))
+    )
+    predict(model, make_image(SIZES[0]))
+    hook.remove()
+    given = torch.cat(given, dim=1)
+    scale = std / given.std(dim=1)
+    layer.weight *= scale.view(-1, *[1] * (layer.weight.dim() - 1))
+    layer.bias.copy_((layer.bias - given.mean(dim=1)) * scale)
+
+
+def build(**options):
+    """A small Mask R-CNN with random weights and scores of every size."""
+    cfg = Config.fromfile(REPO / 'configs' / 'maskrcnn_rapidnet_ti_shapes.py')
+    arch = dict(
+        channels=(8, 16, 24, 32), local_blocks=(1, 0, 0, 0), global_blocks=(0, 0, 0, 0)
+    )
+    cfg.model.backbone.arch = arch
+    cfg.model.neck.in_channels = list(arch['channels'])
+    cfg.model.test_cfg.rpn.nms_pre = 100
+    for name in ('bbox_roi_extractor', 'mask_roi_extractor'):
+        extractor = cfg.model.roi_head[name]
+        extractor.roi_layer.sampling_ratio = 0
+        extractor.finest_scale = 14  # boxes of small images on every level
+    cfg.merge_from_dict({f'model.{key}': value for key, value in options.items()})
+    torch.manual_seed(0)
+    init_default_scope('mmdet')
+    model = randomize_norms(MODELS.build(cfg.model)).eval()
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity='relu')
+    rpn, head = model.rpn_head, model.roi_head
+    spread(model, rpn.rpn_cls, 2.0)
+    spread(model, rpn.rpn_reg, 0.4)
+    spread(model, head.bbox_head.fc_cls, 1.5)
+    spread(model, head.bbox_head.fc_reg, 6.0)
+    spread(model, head.mask_head.conv_logits, 2.0)
+    return model
+
+
+@pytest.fixture(scope='module')
+def model():
+    return build()
+
+
+@torch.no_grad()
+def assert_predicts_alike(model, image):
+    for ours, theirs in zip(Detector(model)(image), predict(model, image)):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def changed(model, path, value):
+    """A copy of the model with another option, by its dotted name."""
+    model = deepcopy(model)
+    owner, _, name = path.rpartition('.')
+    setattr(attrgetter(owner)(model), name, value)
+    return model
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_graph_predicts_what_mmdet_does(model, size):
+    image = make_image(size)
+    assert_predicts_alike(model, image)
+    boxes, scores, labels, masks = predict(model, image)
+    # Worth comparing: every class, all sizes of scores and masks, boxes clipped, some
+    # to nothing.
+    assert len(labels.unique()) == 6
+    assert scores.std() > 0.05 and masks.std() > 0.1
+    assert boxes[:, 2].max() == size[1] and boxes[:, 3].max() == size[0]
+    assert (boxes[:, 2] == boxes[:, 0]).any()
+
+
+@pytest.mark.parametrize(
+    ('path', 'value'),
+    [
+        ('rpn_head.test_cfg.nms_pre', 40),
+        ('rpn_head.test_cfg.nms_pre', -1),
+        ('rpn_head.test_cfg.min_bbox_size', 20),
+        ('rpn_head.test_cfg.nms.iou_threshold', 0.3),
+        ('rpn_head.test_cfg.nms.max_num', 30),
+        ('rpn_head.test_cfg.max_per_img', 7),
+        ('roi_head.test_cfg.score_thr', 0.6),
+        ('roi_head.test_cfg.nms.iou_threshold', 0.2),
+        ('roi_head.test_cfg.nms.class_agnostic', True),
+        ('roi_head.test_cfg.nms.max_num', 5),
+        ('roi_head.test_cfg.max_per_img', 9),
+        ('roi_head.test_cfg.max_per_img', -1),
+        ('roi_head.bbox_roi_extractor.finest_scale', 56),
+    ],
+)
+def test_graph_honours_the_options(model, path, value):
+    image, other = make_image(SIZES[1]), changed(model, path, value)
+    assert_predicts_alike(other, image)
+    alike = map(torch.equal, predict(model, image), predict(other, image))
+    assert not all(alike), 'the option has no effect here'
+
+
+def test_graph_is_the_same_from_split_thr_on(model):
+    # mmcv then takes class by class.
+    split = changed(model, 'roi_head.test_cfg.nms.split_thr', 30)
+    assert_predicts_alike(split, make_image(SIZES[1]))
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'roi_head.bbox_head.reg_class_agnostic': True},
+        {'roi_head.mask_head.class_agnostic': True},
+        {'roi_head.bbox_roi_extractor.roi_layer.aligned': False},
+        {'roi_head.mask_roi_extractor.roi_layer.sampling_ratio': 2},
+        {'rpn_head.loss_cls.use_sigmoid': False},
+        {'rpn_head.anchor_generator.strides': [4, (8, 16), 16, 32, 64]},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_graph_of_other_heads(options):
+    assert_predicts_alike(build(**options), make_image(SIZES[1]))
+
+
+@pytest.mark.parametrize(
+    ('path', 'value'),
+    [
+        ('roi_head.test_cfg.score_thr', 1.0),
+        ('rpn_head.test_cfg.min_bbox_size', 1000),
+    ],
+    ids=['no detection', 'no proposal'],
+)
+def test_graph_finds_nothing(model, path, value):
+    nothing, image = changed(model, path, value), make_image(SIZES[1])
+    assert_predicts_alike(nothing, image)
+    assert [len(output) for output in Detector(nothing)(image)] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'message'),
+    [
+        ('rpn_head.test_cfg.max_per_img', 0, 'test_cfg.rpn.max_per_img is 0'),
+        (
+            'roi_head.test_cfg.nms.type',
+            'soft_nms',
+            "test_cfg.rcnn.nms is {'type': 'soft_nms', 'iou_threshold': 0.5}: only",
+        ),
+        ('rpn_head.test_cfg.nms.offset', 1, "test_cfg.rpn.nms is .*'offset': 1}: only"),
+        ('roi_head.test_cfg.nms.sigma', 0.5, "'sigma': 0.5}: only type='nms'"),
+        ('roi_head.test_cfg.nms', None, 'test_cfg.rcnn.nms is .*None}: only'),
+        (
+            'roi_head.test_cfg.nms',
+            dict(iou_threshold=0.5, class_agnostic=True, split_thr=1200),
+            'class_agnostic holds for less than split_thr=1200 boxes and .* be 1200',
+        ),
+        (
+            'roi_head.bbox_head.bbox_coder.clip_border',
+            False,
+            'bbox_head.bbox_coder.clip_border is False: .* with True only',
+        ),
+        ('roi_head.mask_head', None, 'roi_head.mask_head is NoneType: .* FCNMaskHead'),
+        ('roi_head.mask_head.upsample_method', 'carafe', 'upsample_method is carafe'),
+        (
+            'roi_head.mask_roi_extractor.roi_layers.0.pool_mode',
+            'max',
+            'pool_mode is max: a whole detector can be exported with avg only',
+        ),
+    ],
+)
+def test_what_the_graph_cannot_say_is_refused(model, path, value, message):
+    with pytest.raises(UserError, match=message) as error:
+        MaskRCNNGraph(changed(model, path, value))
+    assert '\n' not in str(error.value)
+
+
+def test_another_kind_of_detector_is_refused(model):
+    with pytest.raises(UserError, match='rpn_head is missing: .* RPNHead only; else'):
+        MaskRCNNGraph(nn.Identity())
+    other = changed(model, 'roi_head.bbox_roi_extractor', nn.Identity())
+    with pytest.raises(UserError, match='bbox_roi_extractor is Identity: .* only'):
+        MaskRCNNGraph(other)
+
+
+@pytest.fixture(scope='module')
+def exported(model, tmp_path_factory):
+    """The graph in ONNX, for any height and width."""
+    path = tmp_path_factory.mktemp('detector') / 'detector.onnx'
+    edge = dict(min=33, max=4096)
+    torch.onnx.export(
+        Detector(model).eval(),
+        (make_image(SIZES[0]),),
+        path,
+        input_names=['image'],
+        output_names=['boxes', 'scores', 'labels', 'masks'],
+        opset_version=20,
+        dynamo=True,
+        dynamic_shapes={
+            'image': {
+                2: torch.export.Dim('height', **edge),
+                3: torch.export.Dim('width', **edge),
+            }
+        },
+        custom_translation_table=onnx_translations(),
+        external_data=False,
+        verbose=False,
+    )
+    return path
+
+
+def test_exported_file_has_standard_operators_only(exported):
+    file = onnx.load(exported)
+    onnx.checker.check_model(file, full_check=True)
+    assert [(opset.domain, opset.version) for opset in file.opset_import] == [('', 20)]
+    assert not file.functions
+    kinds = [node.op_type for node in file.graph.node]
+    # One suppression each for proposals and boxes, one alignment a level and head.
+    assert kinds.count('NonMaxSuppression') == 2 and kinds.count('RoiAlign') == 8
+
+
+def is_float(constant, value):
+    return getattr(constant, 'dtype', None) == np.float32 and constant == value
+
+
+THRESHOLDS = dict(min_bbox_size=np.float32(0), score_thr=np.float32(0.05))
+
+
+@pytest.fixture(scope='module')
+def adjustable(exported):
+    """The exported file with two thresholds of the config for inputs."""
+    file = onnx.load(exported)
+    constants = {
+        constant.name: onnx.numpy_helper.to_array(constant)
+        for constant in file.graph.initializer
+    }
+    for name, value in THRESHOLDS.items():
+        (node,) = (
+            node
+            for node in file.graph.node
+            if node.op_type == 'Greater'
+            and is_float(constants.get(node.input[1]), value)
+        )
+        node.input[1] = name
+        file.graph.input.append(
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [])
+        )
+    return file
+
+
+def run_onnxruntime(file):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        file.SerializeToString(), options, providers=['CPUExecutionProvider']
+    )
+    return lambda inputs: session.run(None, inputs)
+
+
+def run_openvino(file):
+    options = {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': 1}
+    core = openvino.Core()
+    model = core.read_model(file.SerializeToString())
+    compiled = core.compile_model(model, 'CPU', options)
+    return lambda inputs: list(compiled(inputs).values())
+
+
+@pytest.fixture(scope='module', params=[run_onnxruntime, run_openvino])
+def run(request, adjustable):
+    run = request.param(adjustable)
+
+    def run_with(image, **thresholds):
+        inputs = {'image': image, **THRESHOLDS, **thresholds}
+        return run(
+            {key: np.asarray(value, np.float32) for key, value in inputs.items()}
+        )
+
+    return run_with
+
+
+def test_exported_file_detects_what_the_graph_does(model, run):
+    for size in SIZES:
+        image = make_image(size)
+        with torch.no_grad():
+            expected = Detector(model)(image)
+        given = [torch.from_numpy(output) for output in run(image)]
+        assert torch.equal(given[2], expected[2])
+        torch.testing.assert_close(given[0], expected[0], rtol=0, atol=1e-3)
+        torch.testing.assert_close(given[1], expected[1], rtol=0, atol=1e-4)
+        torch.testing.assert_close(given[3], expected[3], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize('thresholds', [dict(score_thr=1.0), dict(min_bbox_size=1000)])
+def test_exported_file_finds_nothing(run, thresholds):
+    outputs = run(make_image(SIZES[1]), **thresholds)
+    shapes = [output.shape for output in outputs]
+    assert shapes == [(0, 4), (0,), (0,), (0, 28, 28)]
+
+
+class Operators(nn.Module):
+    def forward(self, boxes, scores, features):
+        return (
+            top(scores, 4),
+            top(scores, 1000),
+            nms(boxes, scores, 100, 0.5),
+            nms(boxes, scores, 3, 0.5),
+            roi_align(features, boxes, 3, 2, 0.5, 2, True),
+            roi_align(features, boxes, 3, 2, 0.5, 0, False),
+        )
+
+
+def test_operators_are_the_same_exported(tmp_path):
+    boxes = torch.tensor(
+        [
+            [0.0, 0.0, 4.0, 4.0],
+            [0.0, 0.0, 4.0, 2.0],  # IoU with the first: 0.5, not above it
+            [10.0, 10.0, 14.0, 14.0],
+            [10.0, 10.0, 14.0, 13.0],  # 0.75, of the same score
+            [20.0, 20.0, 24.0, 24.0],
+            [20.0, 20.0, 24.0, 24.0],  # the same again
+            [5.0, 5.0, 5.0, 5.0],  # empty
+            [5.0, 5.0, 5.0, 5.0],
+        ]
+    )
+    scores = torch.tensor([0.9, 0.8, 0.5, 0.5, 0.7, 0.7, 0.4, 0.4])
+    features = make_image((16, 12))
+    expected = Operators()(boxes, scores, features)
+    ranked = [0, 1, 4, 5, 2, 3, 6, 7]
+    assert expected[0].tolist() == ranked[:4] and expected[1].tolist() == ranked
+    assert expected[2].tolist() == [0, 1, 4, 2, 6, 7]
+    assert expected[3].tolist() == [0, 1, 4]
+    names = ['boxes', 'scores', 'features']
+    number = torch.export.Dim('number', min=2, max=1000)
+    program = torch.onnx.export(
+        Operators().eval(),
+        (boxes, scores, features),
+        input_names=names,
+        opset_version=20,
+        dynamo=True,
+        dynamic_shapes=({0: number}, {0: number}, {}),
+        custom_translation_table=onnx_translations(),
+        verbose=False,
+    )
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(500, 2, generator=generator) * 20
+    sizes = torch.rand(500, 2, generator=generator) * 10
+    many = torch.cat([corners, corners + sizes], dim=1)
+    tied = torch.randint(20, (500,), generator=generator) / 20
+    for start in (run_onnxruntime, run_openvino):
+        run = start(program.model_proto)
+        for inputs in ((boxes, scores), (many, tied)):
+            expected = Operators()(*inputs, features)
+            arrays = dict(zip(names, (part.numpy() for part in (*inputs, features))))
+            given = [torch.from_numpy(output) for output in run(arrays)]
+            # Which of equal scores are within the limit, OpenVINO leaves open.
+            assert torch.equal(inputs[1][given[0]], inputs[1][expected[0]])
+            for ours, theirs in zip(expected[1:], given[1:]):
+                torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)

@@ -1,0 +1,117 @@
+"""Final results from plain arrays, held to mmseg's and mmdet's own."""
+
+import numpy as np
+import pytest
+import torch
+from mmdet.models.roi_heads.mask_heads import FCNMaskHead
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from mmseg.models.utils import resize
+from torch.nn import functional as F
+
+from mmrapidnet.deploy import postprocess as results
+
+
+def smooth_logits(classes, height, width, smoothness):
+    """Random logits that change slowly over the map, as trained ones do."""
+    generator = torch.Generator().manual_seed(classes)
+    small = (1, classes, -(-height // smoothness), -(-width // smoothness))
+    coarse = torch.randn(small, generator=generator)
+    return F.interpolate(coarse, size=(height, width), mode='bicubic')[0].numpy()
+
+
+def resize_like_mmseg(logits, sizes, align_corners):
+    maps = torch.from_numpy(logits)[None]
+    for size in sizes:
+        maps = resize(maps, size, None, 'bilinear', align_corners, warning=False)
+    return maps[0]
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize(
+    ('shape', 'smoothness', 'sizes'),
+    [
+        ((150, 32, 44), 8, [(128, 176), (128, 171)]),
+        ((150, 32, 44), 1, [(128, 176), (97, 301)]),
+        ((7, 13, 17), 4, [(50, 66), (25, 31)]),
+        ((7, 13, 17), 4, [(50, 66), (50, 66)]),
+        ((5, 3, 5), 1, [(12, 20), (7, 7)]),
+        ((9, 21, 30), 2, [(10, 40), (33, 11)]),
+    ],
+)
+def test_label_map_equals_mmsegs(shape, smoothness, sizes, align_corners):
+    logits = smooth_logits(*shape, smoothness)
+    expected = resize_like_mmseg(logits, sizes, align_corners).argmax(dim=0)
+    labels = results.label_map(logits, sizes, align_corners)
+    assert labels.dtype == np.int64
+    np.testing.assert_array_equal(labels, expected.numpy())
+
+
+def test_of_equal_logits_the_first_class_is_taken():
+    assert (results.label_map(np.ones((4, 6, 6)), [(12, 12)]) == 0).all()
+
+
+def test_classes_that_lose_everywhere_are_not_resized():
+    logits = smooth_logits(20, 32, 44, 8)
+    logits[5:] -= 20
+    assert set(results._contenders(torch.from_numpy(logits), (64, 88))) <= set(range(5))
+    # A class that wins nowhere in the map itself, but does between its pixels.
+    logits = np.full((3, 8, 8), -9.0, dtype=np.float32)
+    logits[0, :, 0::2] = 1
+    logits[1, :, 1::2] = 1
+    logits[2] = 0.5
+    labels = results.label_map(logits, [(8, 32)])
+    expected = resize_like_mmseg(logits, [(8, 32)], False).argmax(dim=0).numpy()
+    assert (labels == 2).any()
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_foreground_map_equals_mmsegs():
+    logits, sizes = smooth_logits(1, 13, 17, 4), [(50, 66), (51, 60)]
+    expected = resize_like_mmseg(logits, sizes, False).sigmoid()[0] > 0.3
+    labels = results.foreground_map(logits, sizes, threshold=0.3)
+    np.testing.assert_array_equal(labels, expected.numpy())
+    assert 0 < labels.mean() < 1
+
+
+def test_pasted_masks_equal_mmdets():
+    """Boxes inside, at the border, over the whole image and without extent."""
+    size = height, width = 70, 90
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(20, 2, 2, generator=generator) * torch.tensor([width, height])
+    boxes = torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=1)
+    boxes[0] = torch.tensor([3.5, 4, 3.5, 9])
+    boxes[1] = torch.tensor([3, 4, 8, 4])
+    boxes[2] = torch.tensor([0, 0, width, height])
+    boxes[3] = torch.tensor([width, height, width, height])
+    masks = torch.rand(20, 28, 28, generator=generator)
+    head = FCNMaskHead(
+        num_convs=0,
+        in_channels=1,
+        conv_out_channels=1,
+        num_classes=1,
+        class_agnostic=True,
+    )
+    instances = InstanceData(bboxes=boxes.clone(), labels=torch.zeros(20).long())
+    (expected,) = head.predict_by_feat(
+        mask_preds=(masks[:, None].numpy(),),
+        results_list=[instances],
+        batch_img_metas=[dict(scale_factor=(1.0, 1.0), ori_shape=size)],
+        rcnn_test_cfg=ConfigDict(mask_thr_binary=0.4),
+        rescale=True,
+        activate_map=True,
+    )
+    pasted = results.paste_masks(masks.numpy(), boxes.numpy(), size, 0.4)
+    np.testing.assert_array_equal(pasted, expected.masks.numpy())
+    assert pasted[2].any()
+
+
+def test_no_masks_to_paste():
+    pasted = results.paste_masks(np.zeros((0, 28, 28)), np.zeros((0, 4)), (5, 6))
+    assert pasted.shape == (0, 5, 6)
+    assert pasted.dtype == bool
+
+
+def test_softmax():
+    scores = results.softmax(np.log([1.0, 2.0, 5.0]))
+    np.testing.assert_allclose(scores, [0.125, 0.25, 0.625], rtol=1e-6)

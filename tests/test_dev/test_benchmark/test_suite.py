@@ -1,0 +1,191 @@
+"""The figure and the README's tables."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import yaml
+from helpers.benchmark_records import fake, make_record, make_row
+from helpers.commands import REPO
+
+from dev.benchmark import cases as contestants
+from dev.benchmark import latency, peers, plots, report, rounds, suite
+from dev.model_zoo.figures import read_published
+from mmrapidnet.utils.errors import UserError
+
+
+@pytest.fixture
+def row():
+    return make_row()
+
+
+@pytest.fixture
+def record(row):
+    return make_record(row)
+
+
+@pytest.fixture
+def published(tmp_path):
+    family = dict(title='A title', paper='p', code='c', architecture=['a'])
+    top1 = 'Top 1 Accuracy'
+    models = {
+        'rapidnet_ti_in1k': [
+            dict(figures={top1: 76.3}, source='a paper'),
+            dict(setting='longer', figures={top1: 77}, source='a paper'),
+        ],
+        'rapidnet_s_in1k': [dict(file='S.pth', where='w')],
+    }
+    peers_ = {
+        'timm:fastvit_t8': dict(
+            **dict(family='FastViT', label='T8', figures={top1: 75.6}),
+            **dict(setting='alone', source='another'),
+        )
+    }
+    path = tmp_path / 'published.yml'
+    content = dict(families={'RapidNet': family}, models=models, peers=peers_)
+    path.write_text(yaml.safe_dump(content))
+    return read_published(path)
+
+
+@pytest.fixture
+def measured(row, record):
+    row = replace(row, task='classifier', batch=1, size=(224, 224), runtime='openvino')
+    record['rows'] = [
+        replace(row, model='rapidnet_ti', median_ms=2.0),
+        replace(row, model='rapidnet_ti', median_ms=9.0, runtime='eager'),
+        replace(row, model='rapidnet_ti', median_ms=9.0, size=(512, 512)),
+        replace(row, model='rapidnet_ti', median_ms=9.0, section='Later'),
+        replace(row, model='rapidnet_s', median_ms=3.0),
+        replace(row, model='timm:fastvit_t8', median_ms=1.5, macs=None),
+    ]
+    return record
+
+
+def test_figure(measured, published, tmp_path, monkeypatch):
+    out = tmp_path / 'figure.svg'
+    captions = []
+    monkeypatch.setattr(
+        plots.textwrap, 'wrap', lambda text, width: captions.append(text) or []
+    )
+    points = plots.draw(measured, published, out)
+    assert [(p.family, p.label, p.top1, p.latency_ms, p.gmacs) for p in points] == [
+        ('RapidNet', 'Ti', 76.3, 2.0, 2.0),
+        ('FastViT', 'T8', 75.6, 1.5, None),
+    ]
+    assert out.stat().st_size > 5000
+    (caption,) = captions
+    assert 'RapidNet Ti: a paper; FastViT T8: another, alone.' in caption
+    assert 'No published accuracy at hand: rapidnet_s.' in caption
+    assert 'A TRIAL' in caption and 'A Machine' in caption
+    (point,) = plots.draw(measured, published, out, runtime='eager')
+    assert point.latency_ms == 9.0
+
+
+def test_figure_of_nothing(measured, published, tmp_path):
+    with pytest.raises(UserError, match='nothing to draw: .* in ncnn at 224x224'):
+        plots.draw(measured, published, tmp_path / 'a.png', runtime='ncnn')
+    with pytest.raises(UserError, match='nothing to draw: .* in any runtime at 96x96'):
+        plots.draw(measured, published, tmp_path / 'a.png', size=96)
+    with pytest.raises(UserError, match='--out .*a.xyz: call the picture'):
+        plots.draw(measured, published, tmp_path / 'a.xyz')
+
+
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+def test_tables_of_the_readme(device, monkeypatch):
+    """Every contestant has a baseline, and those of a group stand together."""
+    monkeypatch.setattr(peers, 'build_model', lambda name: None)
+    monkeypatch.setattr(contestants, 'find_device', torch.device)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda: True)
+    published = read_published('configs/published.yml')
+    sections = suite.list_classifier_sections(published, device, 2, 'nowhere')
+    for section in sections:
+        groups = [contestant.group for contestant in section.contestants]
+        assert sorted(groups, key=groups.index) == groups
+        for contestant in section.contestants:
+            rounds.find_baseline(contestant, section.contestants, section.baseline)
+    first, peers_, *_ = sections
+    assert {c.size for c in first.contestants} == {(224, 224), (512, 512)}
+    assert {c.model for c in first.contestants} == {'rapidnet_ti'}
+    asked = {'repvit_m0_9', 'mobilevig_ti', 'mobilenetv2_x1_4', 'timm:fastvit_t8'}
+    assert asked < {c.model for c in peers_.contestants}
+    assert peers_.baseline == 'rapidnet_ti'
+    drawn = {c.model for c in sections[-1].contestants}
+    assert {'rapidnet_ti', 'repvit_m2_3', 'mobilevig_b', *asked} < drawn
+    assert 'rapidnet_s' not in drawn
+
+
+def test_readme_in_one_command(tmp_path, monkeypatch):
+    """What is measured is replaced, what is done with it is not."""
+    page = tmp_path / 'README.md'
+    marks = report._BEGIN, report._END
+    page.write_text('before\n{}\nold\n{}\nafter\n'.format(*marks))
+    given, drawn = [], []
+
+    def whole(source, runtimes_, image, *where):
+        given.append((source.config, source.checkpoint, source.resize))
+        assert image.is_file()
+        return [fake(f'{source.name}_whole')]
+
+    def training(source, runtimes_, size, batch, *where):
+        given.append((source.name, source.checkpoint, size, batch))
+        return [fake(f'{source.name}_step')]
+
+    section = rounds.Section('Classifiers', [fake('some')], 'eager')
+    for name, replacement in (
+        ('list_dense', whole),
+        ('list_training', training),
+        ('list_classifier_sections', lambda *a: [section]),
+        ('available_runtimes', lambda names, device: list(names)),
+    ):
+        monkeypatch.setattr(suite, name, replacement)
+    monkeypatch.setattr(plots, 'draw', lambda *a: drawn.append(a[-1]))
+    product = latency.multiply_matrices(edge=16)
+    monkeypatch.setattr(rounds, 'multiply_matrices', lambda device: product)
+    out = tmp_path / 'out'
+    written = 'run/semfpn_rapidnet_s_ade20k.py'
+    suite.measure_for_readme(
+        repo=REPO,
+        settings=rounds.Settings(2, 0, True, False),
+        out=out,
+        command='a command',
+        page=page,
+        trained={'semfpn_rapidnet_s_ade20k': (written, 'w.pth')},
+        device='cpu',
+        threads=1,
+        folder=str(tmp_path),
+    )
+    detector, segmenter = 'maskrcnn_rapidnet_s_coco', 'semfpn_rapidnet_s_ade20k'
+    assert given == [
+        (str(REPO / 'configs' / f'{detector}.py'), None, (800, 1216)),
+        (written, 'w.pth', (512, 683)),
+        (detector, None, (800, 1216), 1),
+        (segmenter, None, (512, 512), 1),
+    ]
+    assert drawn == [out / 'benchmark.png']
+    rows = report.read_json(out / 'benchmark.json')['rows']
+    assert [row.section for row in rows] == [
+        'Classifiers',
+        'Mask R-CNN RapidNet-S, from an image file to the result',
+        'Semantic FPN RapidNet-S, from an image file to the result',
+        'Mask R-CNN RapidNet-S, a training step',
+        'Semantic FPN RapidNet-S, a training step',
+    ]
+    tables = (out / 'benchmark.md').read_text()
+    assert page.read_text() == f'before\n{marks[0]}\n\n{tables}\n{marks[1]}\nafter\n'
+
+
+@pytest.mark.parametrize(
+    'given',
+    [
+        'x.py=y',
+        'semfpn_rapidnet_s_ade20k.py',
+        'run/semfpn_rapidnet_s_ade20k.py=',
+        'semfpn_rapidnet_s_ade20k=y.pth',
+    ],
+)
+def test_trained_models_of_the_readme(given):
+    message = '--checkpoint .*: write CONFIG=FILE, where CONFIG is the path of one of'
+    with pytest.raises(UserError, match=message):
+        suite.read_trained([given])

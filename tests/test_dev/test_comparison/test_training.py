@@ -1,0 +1,312 @@
+"""What a teacher and what pre-training is worth: made-up runs, and real ones."""
+
+import json
+import math
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.commands import REPO, assert_one_line_error, run_tool
+from helpers.made_up_runs import make_run
+from tables import read_rows
+
+from dev.comparison import runs
+from dev.comparison.training import Place, compare_distillation, compare_pretraining
+from mmrapidnet.datasets.shapes import CLS_CLASSES, write_shapes_cls
+from mmrapidnet.utils.errors import UserError
+
+TAUGHT = [70.0, 74.0, 72.0, 71.0, 73.0]
+LENGTHS = {'rapidnet_ti_shapescls.py': 1200, 'rapidnet_slim_shapescls.py': 600}
+ALONE = [60.0, 66.0, 63.0, 60.0, 66.0]
+
+
+def top1(value: float) -> dict[str, float]:
+    return {'accuracy/top1': value, 'accuracy/top5': 99.0}
+
+
+@pytest.fixture(scope='module')
+def cls_root(tmp_path_factory):
+    """Two images a class to train on and one held out."""
+    root = tmp_path_factory.mktemp('data') / 'shapes_cls'
+    write_shapes_cls(root, splits={'train': 24, 'val': 12})
+    return root
+
+
+@pytest.fixture
+def place(cls_root, shapes_root, tmp_path):
+    return Place(REPO, cls_root, shapes_root, tmp_path / 'out')
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The tools do nothing but leave a run; what they were called with."""
+    made = []
+
+    def pretend(tool, arguments, log):
+        config, *arguments = map(str, arguments)
+        made.append((tool.name, config, arguments))
+        if tool.name != 'train.py':
+            return
+        figure = 40.0 + len(made) % 3
+        metrics = dict(top1(figure), mIoU=figure)
+        given = re.search(r'max_iters=(\d+)', ' '.join(arguments))
+        length = int(given[1]) if given else LENGTHS[Path(config).name]
+        make_run(log.with_name(log.name.removesuffix('.log')), metrics, length)
+
+    monkeypatch.setattr(runs, 'run_tool', pretend)
+    return made
+
+
+@pytest.fixture
+def no_tools(monkeypatch):
+    """No run may start."""
+
+    def fail(*arguments):
+        raise AssertionError(arguments)
+
+    monkeypatch.setattr(runs, 'run_tool', fail)
+
+
+def trained(calls) -> list[tuple[str, list[str]]]:
+    return [
+        (config, arguments) for tool, config, arguments in calls if tool == 'train.py'
+    ]
+
+
+def make_students(out, taught, alone, iters=600):
+    """A complete comparison of a teacher with 97.5 %."""
+    make_run(out / 'classifier', top1(97.5), 1200)
+    for seed, both in enumerate(zip(taught, alone)):
+        for name, value in zip(('taught', 'alone'), both):
+            folder = out / f'student_noise50_{name}_seed{seed}'
+            make_run(folder, top1(value), iters)
+
+
+def test_table_of_finished_runs(place, no_tools, capsys):
+    make_students(place.out_dir, TAUGHT, ALONE)
+    gain = compare_distillation(place, command='the command')
+    assert gain.difference.values == [10.0, 8.0, 9.0, 11.0, 7.0]
+
+    page = (place.out_dir / 'distillation_noise50.md').read_text()
+    assert page.startswith(
+        'Top-1, %, of a student, 50 % wrong labels, 600 iterations. Measured on '
+    )
+    assert 'the command' in page and torch.__version__ in page
+    assert 'reaches 97.50 %' in page
+    assert read_rows(page) == [
+        ('seed', 'with a teacher', 'without', 'difference'),
+        ('0', '70.00', '60.00', '+10.00'),
+        ('1', '74.00', '66.00', '+8.00'),
+        ('2', '72.00', '63.00', '+9.00'),
+        ('3', '71.00', '60.00', '+11.00'),
+        ('4', '73.00', '66.00', '+7.00'),
+        ('mean', '72.00', '63.00', '+9.00'),
+        ('standard deviation', '1.58', '3.00', '1.58'),
+        # 9 over the root of 2.5 / 5.
+        ('t', '', '', '12.73'),
+        ('p', '', '', '0.00022'),
+    ]
+    record = json.loads((place.out_dir / 'distillation_noise50.json').read_text())
+    assert (record['noise'], record['teacher_top1']) == (0.5, 97.5)
+    assert record['seeds'] == [0, 1, 2, 3, 4]
+    assert record['difference']['mean'] == 9.0
+    assert record['significant'] is True
+    assert math.isclose(record['t'], 9 / math.sqrt(0.5))
+    printed = capsys.readouterr().out
+    assert printed.count('is complete: not repeated') == 11
+    assert re.search(r' p +│ +│ +│ 0.00022 ', printed)
+    words = (
+        'The mean difference, +9.00, is a significant gain (paired t-test, t = 12.73,'
+    )
+    assert words in ' '.join(printed.split())
+
+
+def test_a_gain_that_is_noise_is_called_so(place, no_tools, capsys):
+    make_students(place.out_dir, [63.0, 67.0], [60.0, 66.0])
+    gain = compare_distillation(place, seeds=[0, 1])
+    assert (gain.difference.mean, gain.t) == (2.0, pytest.approx(2.0))
+    page = (place.out_dir / 'distillation_noise50.md').read_text()
+    # With one degree of freedom t is distributed as Cauchy's: 1 - 2 atan(2) / pi.
+    assert read_rows(page)[-2:] == [('t', '', '', '2.00'), ('p', '', '', '0.3')]
+    words = (
+        'The mean difference, +2.00, is not significant (paired t-test, t = 2.00, '
+        'p = 0.3): no gain is shown.'
+    )
+    assert words in page
+    printed = capsys.readouterr().out
+    assert re.search(r' p +│ +│ +│ 0.3 ', printed)
+    assert words in ' '.join(printed.split())
+
+
+def test_students_differ_in_the_teacher_alone(place, calls):
+    compare_distillation(place, seeds=[3, 1], noise=0.125)
+    classifier, *students = trained(calls)
+    assert classifier[0] == f'{REPO}/configs/rapidnet_ti_shapescls.py'
+    assert classifier[1][4:] == ['--cfg-options', 'randomness.seed=0']
+    taught = f'model.teacher.checkpoint={place.out_dir}/classifier/iter_1200.pth'
+    alone = 'model.head.distillation=none'
+    for (config, arguments), seed, way in zip(
+        students, (3, 3, 1, 1), (taught, alone) * 2, strict=True
+    ):
+        labels = place.out_dir / f'labels_noise12.5_seed{seed}.txt'
+        assert config == f'{REPO}/configs/rapidnet_slim_shapescls.py'
+        assert arguments[4:] == [
+            '--cfg-options',
+            f'randomness.seed={seed}',
+            f'train_dataloader.dataset.ann_file={labels}',
+            way,
+        ]
+        lines = [re.split('[/ ]', line) for line in labels.read_text().splitlines()]
+        wrong = sum(CLS_CLASSES[int(given)] != right for right, _, given in lines)
+        assert (wrong, len(lines)) == (3, 24)
+    assert len({arguments[3] for _, arguments in students}) == 4
+    assert (place.out_dir / 'distillation_noise12.5.json').is_file()
+
+
+def test_segmenters_differ_in_their_start_alone(place, calls):
+    compare_pretraining(place, seeds=[3, 1], images=8)
+    classifier, *segmenters = trained(calls)
+    weights = f'{place.out_dir}/classifier/iter_1200.pth'
+    common = [
+        'train_dataloader.dataset.indices=8',
+        'train_cfg.max_iters=160',
+        'train_cfg.val_interval=160',
+        # 50 of 440 iterations warm up.
+        'param_scheduler.0.end=18',
+        'param_scheduler.1.begin=18',
+        'param_scheduler.1.end=160',
+        'default_hooks.checkpoint.interval=160',
+        'default_hooks.logger.interval=8',
+        'log_processor.window_size=8',
+    ]
+    assert classifier[0] == f'{REPO}/configs/rapidnet_ti_shapescls.py'
+    for (config, arguments), seed, start in zip(
+        segmenters, (3, 3, 1, 1), (['--pretrained', weights], []) * 2, strict=True
+    ):
+        assert config == f'{REPO}/configs/semfpn_rapidnet_ti_shapes.py'
+        assert arguments[1] == f'{place.dense_root}/ade'
+        options = ['--cfg-options', f'randomness.seed={seed}']
+        assert arguments[4:] == [*start, *options, *common]
+    # Runs on other scenes are others.
+    names = [Path(arguments[3]).name for _, arguments in segmenters[:2]]
+    assert names == [f'segmenter_8images_{n}_seed3' for n in ('pretrained', 'scratch')]
+    page = (place.out_dir / 'pretraining_8images.md').read_text()
+    assert read_rows(page)[0] == ('seed', 'pre-trained', 'from scratch', 'difference')
+    assert page.startswith('mIoU, %, of Semantic FPN on 8 scenes, 160 iterations. ')
+
+
+def test_students_of_another_teacher_are_taught_anew(place, calls):
+    compare_distillation(place, seeds=[0, 1])
+    count = len(calls)
+    os.utime(place.out_dir / 'classifier' / 'iter_1200.pth', (2e9, 2e9))
+    compare_distillation(place, seeds=[0, 1])
+    again = [arguments[3] for _, arguments in trained(calls[count:])]
+    assert again == [f'{place.out_dir}/student_noise50_taught_seed{s}' for s in (0, 1)]
+
+
+def test_runs_of_another_length_are_not_mixed_in(place, no_tools):
+    make_students(place.out_dir, TAUGHT, ALONE, iters=10)
+    message = 'taught_seed0 is a run of 10 iterations, not of 600: give another --out'
+    with pytest.raises(UserError, match=message):
+        compare_distillation(place)
+
+
+def test_data_sets_are_drawn_where_there_are_none(place, calls, tmp_path, monkeypatch):
+    drawn = []
+    for name in ('write_shapes', 'write_shapes_cls'):
+
+        def draw(root, progress, name=name):
+            drawn.append((name, root))
+            (root / 'train' / 'a').mkdir(parents=True)
+
+        monkeypatch.setattr(f'dev.comparison.training.{name}', draw)
+    place = Place(REPO, tmp_path / 'single', tmp_path / 'scenes', tmp_path / 'out')
+    for _ in range(2):
+        compare_pretraining(place, seeds=[0, 1])
+    assert drawn == [
+        ('write_shapes_cls', tmp_path / 'single'),
+        ('write_shapes', tmp_path / 'scenes'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ('compare', 'arguments', 'message'),
+    [
+        (compare_distillation, dict(seeds=[0]), '--seeds 0: give at least two, each'),
+        (compare_pretraining, dict(seeds=[1, 1]), '--seeds 1 1: give at least two, '),
+        (compare_distillation, dict(iters=1), '--iters 1: give at least 2'),
+        (compare_distillation, dict(noise=1.0), '--noise 1.0: give a share of the lab'),
+        (compare_distillation, dict(noise=-0.1), '--noise -0.1: give a share of the'),
+        (compare_pretraining, dict(images=0), '--images 0: give at least 1'),
+    ],
+)
+def test_arguments_that_do_not_fit(compare, arguments, message, place):
+    with pytest.raises(UserError, match=f'^{message}'):
+        compare(place, **arguments)
+    assert not place.out_dir.exists()
+
+
+def test_the_command_line_on_finished_runs(place):
+    make_students(place.out_dir, [62.0, 68.0], [60.0, 66.0])
+    where = ('--cls-root', place.cls_root, '--out', place.out_dir)
+    done = run_tool(
+        'dev/compare_training.py', 'distillation', *where, '--seeds', '0', '1'
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert 'is that of every seed: without spread' in ' '.join(done.stdout.split())
+    record = json.loads((place.out_dir / 'distillation_noise50.json').read_text())
+    assert record['command'].startswith('python -m dev.compare_training distillation')
+    assert record['command'].endswith('--seeds 0 1')
+
+    done = run_tool('dev/compare_training.py', 'pretraining', *where, '--seeds', '0')
+    assert_one_line_error(done, '--seeds 0: give at least two, each once')
+
+
+@pytest.mark.slow
+def test_the_command_line_trains(cls_root, shapes_root, tmp_path):
+    out = tmp_path / 'out'
+    common = (
+        '--cls-root',
+        cls_root,
+        '--dense-root',
+        shapes_root,
+        '--out',
+        out,
+        '--seeds',
+        '0',
+        '1',
+        '--iters',
+        '2',
+    )
+    students = [
+        f'student_noise25_{n}_seed{s}' for s in '01' for n in ('taught', 'alone')
+    ]
+    segmenters = [
+        f'segmenter_4images_{n}_seed{s}'
+        for s in '01'
+        for n in ('pretrained', 'scratch')
+    ]
+    for what, option, metric, names in (
+        ('distillation', ('--noise', '0.25'), 'accuracy/top1', students),
+        ('pretraining', ('--images', '4'), 'mIoU', segmenters),
+    ):
+        done = run_tool('dev/compare_training.py', what, *common, *option)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        (path,) = out.glob(f'{what}_*.json')
+        record = json.loads(path.read_text())
+        values = []
+        for name in names:
+            test = json.loads((out / f'{name}_test' / 'metrics.json').read_text())
+            values.append(test['metrics'][metric])
+            assert 'Iter(train) [2/2]' in (out / f'{name}.log').read_text()
+        assert record['changed']['values'] == values[::2]
+        assert record['plain']['values'] == values[1::2]
+    taught, alone = ((out / f'{name}.log').read_text() for name in students[:2])
+    assert 'loss_dist' in taught and 'loss_dist' not in alone
+    started, scratch = ((out / f'{name}.log').read_text() for name in segmenters[:2])
+    assert re.search(
+        r'RapidNet: matched 507 of 507 tensors with \S+classifier', started
+    )
+    assert 'the backbone starts from random weights' in scratch

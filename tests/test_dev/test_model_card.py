@@ -1,0 +1,289 @@
+"""The model index, the metafile and the README's tables: nothing in them is typed."""
+
+import re
+import shutil
+
+import modelindex
+import pytest
+import yaml
+from helpers.commands import REPO, assert_one_line_error, run_tool
+from helpers.tool_server import fork_tool
+
+from dev.model_zoo import figures, model_card
+from mmrapidnet.apis.complexity import build_classifier, count_parameters
+from mmrapidnet.utils.errors import UserError
+
+# The published networks, M: parameters with both classifiers, GMACs at 224.
+COSTS = {
+    'rapidnet_ti': (6.628, 0.628),
+    'rapidnet_s': (9.213, 0.912),
+    'rapidnet_m': (17.304, 1.615),
+    'rapidnet_b': (30.556, 3.384),
+    'mobilevig_ti': (5.271, 0.674),
+    'mobilevig_s': (7.277, 1.002),
+    'mobilevig_m': (14.076, 1.513),
+    'mobilevig_b': (26.869, 2.827),
+    'repvit_m0_6': (2.809, 0.395),
+    'repvit_m0_9': (5.489, 0.832),
+    'repvit_m1_0': (7.303, 1.125),
+    'repvit_m1_1': (8.803, 1.358),
+    'repvit_m1_5': (14.644, 2.308),
+    'repvit_m2_3': (23.689, 4.574),
+}
+README = f'# A project\n\n{model_card._BEGIN}\nold\n{model_card._END}\n\nThe end.\n'
+
+
+@pytest.fixture(scope='module')
+def generated():
+    """All models are built and counted once."""
+    return model_card.generate(REPO)
+
+
+@pytest.fixture(scope='module')
+def models(generated):
+    metafile = yaml.safe_load(generated[REPO / model_card.METAFILE])
+    return {model['Name']: model for model in metafile['Models']}
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A repository with two recipes, the published figures of one, and no cards."""
+    root = tmp_path / 'repo'
+    shutil.copytree(REPO / 'configs' / '_base_', root / 'configs' / '_base_')
+    for name in ('rapidnet_ti_in1k.py', 'rapidnet_s_in1k.py'):
+        shutil.copy(REPO / 'configs' / name, root / 'configs')
+    (root / 'README.md').write_text(README)
+    write_published(
+        root,
+        {
+            'rapidnet_ti_in1k': [
+                dict(figures={'Top 1 Accuracy': 61.5}, source='a paper', file='a.pth'),
+                dict(setting='longer', figures={'Top 1 Accuracy': 62}, source='a log'),
+            ]
+        },
+    )
+    return root
+
+
+def write_published(root, models):
+    family = dict(title='A title', paper='p', code='c', architecture=['a'])
+    content = {'families': {'RapidNet': family}, 'models': models}
+    (root / 'configs' / 'published.yml').write_text(yaml.safe_dump(content))
+
+
+def measured(**changes):
+    entry = dict(
+        model='rapidnet_s_in1k',
+        checkpoint='b.pth',
+        sha256='0' * 64,
+        setting=None,
+        figures={'Top 1 Accuracy': 70.25},
+        images=50000,
+        seconds_per_image=0.01,
+        command='python -m dev.reproduce',
+        machine='A Machine',
+        versions={'torch': '2.13.0'},
+        date='2026-01-02',
+    )
+    return figures.Result(**{**entry, **changes})
+
+
+@pytest.mark.parametrize(
+    'name', [model_card.METAFILE, model_card.MODEL_INDEX, model_card.README]
+)
+def test_files_are_as_generated(generated, name):
+    text = (REPO / name).read_text(encoding='utf-8')
+    assert text == generated[REPO / name], 'run python -m dev.model_cards'
+
+
+@pytest.mark.parametrize('name', COSTS)
+def test_costs_of_classifiers(models, name):
+    metadata = models[f'{name}_in1k']['Metadata']
+    params, gmacs = COSTS[name]
+    assert metadata['Parameters'] / 1e6 == pytest.approx(params, abs=0.0006)
+    assert metadata['FLOPs'] / 1e9 == pytest.approx(gmacs, abs=0.0006)
+
+
+def test_parameters_of_dense_models(models):
+    """What two backbones differ by, and the 1x1 convolutions that read them."""
+    s, m = (
+        count_parameters(build_classifier(f'rapidnet_{arch}').backbone) for arch in 'sm'
+    )
+    laterals = 256 * (160 + 320 - 112 - 224)
+    for name in ('maskrcnn_rapidnet_{}_coco', 'semfpn_rapidnet_{}_ade20k'):
+        with_s, with_m = (models[name.format(arch)]['Metadata'] for arch in 'sm')
+        assert 'FLOPs' not in with_s
+        assert with_m['Parameters'] - with_s['Parameters'] == m - s + laterals
+
+
+def test_every_recipe_has_a_card(models):
+    names = {
+        path.stem
+        for path in (REPO / 'configs').glob('*.py')
+        if path.stem.endswith(('_coco', '_ade20k', '_in1k'))
+    }
+    assert set(models) == names
+    assert len(names) >= 32
+    assert all(f'configs/{name}.py' == models[name]['Config'] for name in names)
+
+
+def test_published_figures_keep_their_source(models):
+    published = figures.read_published(REPO / model_card.PUBLISHED).models
+    marked = {
+        (name, metric, value, entry['Published']['source'])
+        for name, model in models.items()
+        for entry in model.get('Results', ())
+        if 'Published' in entry
+        for metric, value in entry['Metrics'].items()
+    }
+    assert marked == {
+        (name, f'{metric} (published)', value, run.source)
+        for name, runs in published.items()
+        for run in runs
+        for metric, value in run.figures.items()
+    }
+    assert (
+        'maskrcnn_repvit_m2_3_coco',
+        'mask AP (published)',
+        40.8,
+        'THU-MIG/RepViT, detection/README.md, table of models',
+    ) in marked
+
+
+def test_every_figure_has_one_mark(models):
+    results = [entry for model in models.values() for entry in model.get('Results', ())]
+    for entry in results:
+        (mark,) = {'Published', 'Measured'} & set(entry)
+        (name,) = entry['Metrics']
+        assert name.endswith(f' ({mark.lower()})')
+        assert entry[mark].get('source') or entry[mark]['machine']
+    assert len(results) >= 25
+
+
+def test_loads_as_a_model_index(models):
+    index = modelindex.load(str(REPO))
+    index.check()
+    assert {model.name: model.config for model in index.models} == {
+        name: model['Config'] for name, model in models.items()
+    }
+    families = {model.in_collection for model in index.models}
+    assert {collection.name for collection in index.collections} == families
+    (card,) = (m for m in index.models if m.name == 'repvit_m1_0_in1k')
+    assert card.metadata.parameters == models[card.name]['Metadata']['Parameters']
+    assert [result.metrics for result in card.results] == [
+        {'Top 1 Accuracy (published)': 80.0},
+        {'Top 1 Accuracy (published)': 80.3},
+    ]
+    assert card.full_model.paper['URL'] == 'https://arxiv.org/abs/2307.09283'
+
+
+def test_table_of_the_readme(small):
+    figures.add_result(measured(), small / 'results.yml')
+    readme = model_card.generate(small)[small / 'README.md']
+    assert readme.startswith('# A project\n\n') and readme.endswith('\n\nThe end.\n')
+    assert 'old' not in readme
+    rows = [line for line in readme.splitlines() if line.startswith('| [')]
+    cells = [[cell.strip() for cell in row.split('|')[1:-1]] for row in rows]
+    assert cells == [
+        [
+            '[`rapidnet_ti_in1k`](configs/rapidnet_ti_in1k.py)',
+            '32 64 112 224',
+            '2 2 6+2 2+2',
+            '6.628',
+            '5.486',
+            '0.628',
+            '61.5 [1], 62.0 (longer) [2]',
+            '',
+        ],
+        [
+            '[`rapidnet_s_in1k`](configs/rapidnet_s_in1k.py)',
+            '32 64 112 224',
+            '3 3 9+3 3+3',
+            '9.213',
+            '8.071',
+            '0.912',
+            '',
+            '70.2 on A Machine',
+        ],
+    ]
+    assert re.findall(r'^- (.*)', readme, re.MULTILINE) == ['[1] a paper', '[2] a log']
+
+
+def test_measured_figures_name_their_machine(small):
+    figures.add_result(measured(), small / 'results.yml')
+    metafile = yaml.safe_load(model_card.generate(small)[small / model_card.METAFILE])
+    (card,) = (m for m in metafile['Models'] if m['Name'] == 'rapidnet_s_in1k')
+    (entry,) = card['Results']
+    assert entry['Metrics'] == {'Top 1 Accuracy (measured)': 70.25}
+    assert entry['Measured'] == dict(
+        machine='A Machine', date='2026-01-02', file='b.pth', sha256='0' * 64
+    )
+
+
+def test_part_of_the_images_is_no_measurement(small):
+    figures.add_result(measured(images=49999), small / 'results.yml')
+    for text in model_card.generate(small).values():
+        assert '70.2' not in text
+
+
+def test_figures_of_no_model(small):
+    figures.add_result(measured(model='rapidnet_x_in1k'), small / 'results.yml')
+    with pytest.raises(UserError, match='figures of rapidnet_x_in1k, but .* no such'):
+        model_card.generate(small)
+
+
+@pytest.mark.parametrize(
+    ('entry', 'message'),
+    [
+        (dict(figures={'Top 1 Accuracy': 1.0}), 'a figure without a source'),
+        (dict(latency={'a phone': 1.0}), 'a figure without a source'),
+        (dict(figures={'mIoU': 1.0}, source='a'), 'no figure mIoU .* Top 1 Accuracy'),
+        (dict(figure={}), "does not fit: .*unexpected keyword argument 'figure'"),
+    ],
+)
+def test_wrong_published_entries(small, entry, message):
+    write_published(small, {'rapidnet_s_in1k': [entry]})
+    with pytest.raises(UserError, match=f'rapidnet_s_in1k: .*{message}'):
+        model_card.generate(small)
+
+
+def test_a_result_replaces_that_of_the_same_checkpoint(tmp_path):
+    path = tmp_path / 'results.yml'
+    assert figures.read_results(path) == []
+    other = measured(sha256='1' * 64, checkpoint='c.pth')
+    for result in (other, measured(), measured(figures={'Top 1 Accuracy': 71.0})):
+        figures.add_result(result, path)
+    assert figures.read_results(path) == [
+        measured(figures={'Top 1 Accuracy': 71.0}),
+        other,
+    ]
+
+
+def test_check_names_what_is_not_as_generated(small):
+    with pytest.raises(UserError, match='metafile.yml, model-index.yml, README.md not'):
+        model_card.check_cards(small)
+    assert (small / 'README.md').read_text() == README
+    assert len(model_card.write_cards(small)) == 3
+    assert model_card.write_cards(small) == []
+    model_card.check_cards(small)
+
+
+def test_readme_without_a_place(small):
+    (small / 'README.md').write_text('# A project\n')
+    with pytest.raises(UserError, match='README.md has no place .*<!-- end of models'):
+        model_card.generate(small)
+
+
+def test_command_writes_and_checks(small):
+    (small / 'configs' / 'rapidnet_s_in1k.py').unlink()
+    done = run_tool('dev/model_cards.py', '--root', small)
+    assert done.returncode == 0, done.stderr
+    for name in ('metafile.yml', 'model-index.yml', 'README.md'):
+        assert f'{name}\n' in done.stdout
+    readme = small / 'README.md'
+    readme.write_text(readme.read_text().replace('61.5', '61.6'))
+    done = fork_tool('dev/model_cards.py', '--root', small, '--check')
+    assert_one_line_error(
+        done, 'README.md not as generated', 'run python -m dev.model_cards'
+    )
+    assert '61.6' in readme.read_text()

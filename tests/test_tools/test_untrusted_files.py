@@ -1,0 +1,135 @@
+"""Crafted files through every tool that reads one: one line, and nothing runs."""
+
+import sys
+
+import pytest
+from helpers import tiny_models, tiny_pretraining
+from helpers.commands import REPO, assert_one_line_error, run_tool
+from helpers.tool_server import fork_tool
+
+sys.path.append(str(REPO / 'tests' / 'test_compat'))
+from helpers import malicious_files as crafted_files
+
+FILES = ('zip: os.system', 'bare pickle, protocol 4', 'zip: tensor state', 'zip bomb')
+
+
+@pytest.fixture(scope='module')
+def commands(shapes_root, tmp_path_factory):
+    """From a file to the commands that read it, by name."""
+    folder = tmp_path_factory.mktemp('commands')
+    config = tiny_models.write_config('segmenter', folder)
+    classifier = tiny_pretraining.write_config(folder)
+    images = tiny_pretraining.write_images(folder / 'images', 'folders')
+    data = ('--data-root', shapes_root / 'ade')
+    image = next((shapes_root / 'coco' / 'val2017').iterdir())
+    train = ('train.py', config, *data, '--work-dir', folder / 'run')
+    cls = ('train.py', classifier, '--data-root', images, '--work-dir', folder / 'cls')
+    return lambda file: {
+        'convert': ('convert_checkpoint.py', file, folder / 'out.pth'),
+        'fuse': ('fuse.py', file, folder / 'out.pth', '--config', config),
+        'test': ('test.py', config, file, *data, '--work-dir', folder / 'test'),
+        'infer': (
+            'infer.py',
+            image,
+            '--config',
+            config,
+            '--checkpoint',
+            file,
+            '--out',
+            folder / 'seen',
+        ),
+        'export': (
+            'export.py',
+            config,
+            file,
+            *data,
+            '--format',
+            'onnx',
+            '--out',
+            folder / 'out.onnx',
+        ),
+        'train, resume': (*train, '--resume', file),
+        'train, pretrained': (*train, '--pretrained', file),
+        'train, load_from': (*train, '--cfg-options', f'load_from={file}'),
+        'train, Pretrained': (
+            *train,
+            '--cfg-options',
+            'model.init_cfg.type=Pretrained',
+            f'model.init_cfg.checkpoint={file}',
+        ),
+        'train, teacher': (
+            *cls,
+            '--cfg-options',
+            f'model.teacher.checkpoint={file}',
+            'model.head.distillation=hard',
+        ),
+        'benchmark': (
+            'benchmark.py',
+            'dense',
+            config,
+            '--checkpoint',
+            file,
+            '--trial',
+            '--rounds',
+            '1',
+            '--out',
+            folder / 'benchmark',
+            '--no-memory',
+        ),
+    }
+
+
+NAMES = (
+    'convert',
+    'fuse',
+    'test',
+    'infer',
+    'export',
+    'train, resume',
+    'train, pretrained',
+    'train, load_from',
+    'train, Pretrained',
+    'train, teacher',
+    'benchmark',
+)
+
+
+@pytest.mark.parametrize('number', range(len(NAMES)), ids=NAMES)
+def test_a_tool_refuses_a_crafted_file(commands, tmp_path, number):
+    canary = tmp_path / 'canary'
+    crafted = FILES[number % len(FILES)]
+    file = crafted_files.write(crafted, tmp_path / 'crafted.pth', canary)
+    tool, *arguments = commands(file)[NAMES[number]]
+    done = fork_tool(tool, *arguments, timeout=120)
+    assert done.returncode == 1, done.stderr
+    assert_one_line_error(done, 'crafted.pth')
+    (line,) = [s for s in done.stderr.splitlines() if s.startswith('error: ')]
+    assert 'holds' in line or 'is truncated or not a checkpoint' in line
+    assert not canary.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', range(len(crafted_files.CRAFTED)))
+def test_every_crafted_file_is_refused_by_a_tool(commands, tmp_path, number):
+    canary = tmp_path / 'canary'
+    crafted = list(crafted_files.CRAFTED)[number]
+    file = crafted_files.write(crafted, tmp_path / 'crafted.pth', canary)
+    tool, *arguments = commands(file)[NAMES[number % len(NAMES)]]
+    done = fork_tool(tool, *arguments, timeout=120)
+    assert done.returncode == 1, done.stderr
+    assert_one_line_error(done)
+    assert not canary.exists()
+
+
+def test_a_process_of_its_own_refuses_one(tmp_path):
+    canary = tmp_path / 'canary'
+    file = crafted_files.write('zip: os.system', tmp_path / 'crafted.pth', canary)
+    done = run_tool(
+        'fuse.py',
+        file,
+        tmp_path / 'out.pth',
+        '--config',
+        REPO / 'configs' / 'semfpn_rapidnet_ti_shapes.py',
+    )
+    assert_one_line_error(done, 'crafted.pth holds posix.system, which is not data')
+    assert not canary.exists()
