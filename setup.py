@@ -17,7 +17,7 @@ MIM_FILES = ('configs', 'tools', 'model-index.yml')
 
 
 def read_version():
-    text = (ROOT / 'mmrapidnet' / '__init__.py').read_text(encoding='utf-8')
+    text = (ROOT / 'mmrapidnet' / 'version.py').read_text(encoding='utf-8')
     return re.search(r"^__version__ = '(.+)'$", text, re.MULTILINE).group(1)
 
 
@@ -75,7 +75,7 @@ class Develop(develop):
         place_mim_files(ROOT / 'mmrapidnet', link)
 
 
-EXTRAS = ('det', 'seg', 'cls', 'onnx', 'openvino', 'coreml', 'ncnn', 'tests')
+EXTRAS = ('det', 'seg', 'cls', 'onnx', 'openvino', 'coreml', 'ncnn', 'tests', 'docs')
 extras = {name: read_requirements(name) for name in EXTRAS}
 extras['all'] = extras['det'] + extras['seg'] + extras['cls']
 

@@ -1,4 +1,4 @@
-# Stochastic depth as published: one rate a block (2 + 2 + 8 + 4).
+# Stochastic depth as published: one rate per block (2 + 2 + 8 + 4).
 _base_ = 'semfpn_rapidnet_s_ade20k.py'
 
 model = dict(

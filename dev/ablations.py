@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
         '--folder', type=Path, default=FOLDER, help='the folder with published.yml'
     )
     parser.add_argument(
-        '--markdown', action='store_true', help='print Markdown, for the README'
+        '--markdown', action='store_true', help='print Markdown, for the docs'
     )
     return parser.parse_args()
 

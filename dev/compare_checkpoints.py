@@ -25,7 +25,7 @@ def list_differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]
         The dotted names of the values that only one has, or that differ in any bit, in
         type or in shape.
 
-    Example:
+    Examples:
         >>> import torch
         >>> one = dict(state_dict=dict(a=torch.tensor(0.0), b=torch.tensor(1.0)))
         >>> two = dict(state_dict=dict(a=torch.tensor(-0.0), b=torch.tensor(1.0)))

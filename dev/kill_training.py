@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dev.compare_checkpoints import iter_values, list_differences
-from dev.subprocess_steps import last_checkpoint, say, say_command, shown
+from dev.subprocess_steps import last_checkpoint, print_command, print_now, relpath
 from mmrapidnet import compat
 from mmrapidnet.apis.cli import main_guard
 from mmrapidnet.checkpoints.state_dict import read_checkpoint, shorten
@@ -45,17 +45,17 @@ class Kill:
         moment: What was aimed at: 'starting', 'training', or 'writing' a checkpoint.
         seconds: How long the process had lived.
         partial: Whether a checkpoint was written in part.
-        went_on_from: Name of the checkpoint that the next process went on from; empty
+        resumed_from: Name of the checkpoint that the next process went on from; empty
             if it started anew.
     """
 
     moment: str
     seconds: float
     partial: bool
-    went_on_from: str
+    resumed_from: str
 
 
-def check_survival(
+def check_resume(
     repo: Path,
     config: str,
     out: Path,
@@ -86,11 +86,11 @@ def check_survival(
     whole, torn = out / 'undisturbed', out / 'killed'
     for folder in (whole, torn):
         renew_folder(folder, [*OF_A_RUN, 'life_*.txt'])
-    say(f'[1/2] undisturbed, in {shown(whole)}')
-    life = _Life(train, config, whole, arguments)
+    print_now(f'[1/2] undisturbed, in {relpath(whole)}')
+    life = _Run(train, config, whole, arguments)
     starting = life.wait_for_begin()
     training = life.wait_for_end() - starting
-    say(f'[2/2] killed {kills} times, in {shown(torn)}')
+    print_now(f'[2/2] killed {kills} times, in {relpath(torn)}')
     generator = random.Random(seed)
     # All delays together are shorter than the run, or it would end before the last.
     span = training / (kills + 1)
@@ -98,7 +98,7 @@ def check_survival(
     for number in range(kills):
         moment = _MOMENTS[number % len(_MOMENTS)]
         delay = generator.uniform(0, starting if moment == 'starting' else span)
-        life = _Life(train, config, torn, arguments)
+        life = _Run(train, config, torn, arguments)
         seconds = life.kill(moment, delay)
         if seconds is None:
             raise UserError(
@@ -107,10 +107,10 @@ def check_survival(
             )
         partial = any(torn.glob(f'.*{PARTIAL}'))
         dealt.append((moment, seconds, partial))
-        say(f'    killed {number + 1}/{kills}, {moment}, after {seconds:.1f} s')
-    life = _Life(train, config, torn, arguments)
+        print_now(f'    killed {number + 1}/{kills}, {moment}, after {seconds:.1f} s')
+    life = _Run(train, config, torn, arguments)
     life.wait_for_end()
-    sources = [_went_on_from(path) for path in _logs(torn)[1:]]
+    sources = [_resumed_from(path) for path in _logs(torn)[1:]]
     history = [Kill(*kill, source) for kill, source in zip(dealt, sources)]
     _print_table(history)
     compare_ends(whole, torn)
@@ -132,8 +132,8 @@ def compare_ends(whole: Path, torn: Path) -> None:
     differing = list_differences(left, right)
     if first.name != second.name or differing:
         raise UserError(
-            f'{shown(first)} and {shown(second)} differ in {len(differing)} values: '
-            f'{shorten(differing)}'
+            f'{relpath(first)} and {relpath(second)} differ in {len(differing)} '
+            f'values: {shorten(differing)}'
         )
     metrics = [
         json.loads((folder / 'metrics.json').read_text())['metrics']
@@ -142,13 +142,13 @@ def compare_ends(whole: Path, torn: Path) -> None:
     if metrics[0] != metrics[1]:
         raise UserError(f'the metrics differ: {metrics[0]} and {metrics[1]}')
     count = len(list(iter_values(left)))
-    say(
-        f'{shown(first)} and {shown(second)} are equal in every bit of {count} values; '
-        f'{len(metrics[0])} metrics are equal'
+    print_now(
+        f'{relpath(first)} and {relpath(second)} are equal in every bit of {count} '
+        f'values; {len(metrics[0])} metrics are equal'
     )
 
 
-class _Life:
+class _Run:
     """A process of tools/train.py, with its output in a numbered file."""
 
     def __init__(
@@ -158,7 +158,7 @@ class _Life:
         self.log = folder / f'life_{len(_logs(folder)):03d}.txt'
         command = [sys.executable, str(train), config, '--work-dir', str(folder)]
         command += ['--resume', 'auto', *arguments]
-        say_command(command)
+        print_command(command)
         self.begin = time.monotonic()
         with self.log.open('w') as log:
             self.process = subprocess.Popen(
@@ -184,7 +184,7 @@ class _Life:
         self._wait(lambda: False)
         if self.process.returncode:
             last = next(filter(None, reversed(self.log.read_text().splitlines())), '')
-            raise UserError(f'tools/train.py failed: {last} (see {shown(self.log)})')
+            raise UserError(f'tools/train.py failed: {last} (see {relpath(self.log)})')
         return self.age
 
     def kill(self, moment: str, delay: float) -> float | None:
@@ -215,7 +215,7 @@ def _logs(folder: Path) -> list[Path]:
     return sorted(folder.glob('life_*.txt'))
 
 
-def _went_on_from(log: Path) -> str:
+def _resumed_from(log: Path) -> str:
     match = _GOES_ON.search(log.read_text())
     return Path(match[1]).name if match else ''
 
@@ -228,7 +228,7 @@ def _print_table(kills: list[Kill]) -> None:
             kill.moment,
             f'{kill.seconds:.1f}',
             'yes' if kill.partial else '',
-            kill.went_on_from or 'the start',
+            kill.resumed_from or 'the start',
         )
     Console().print(table)
 
@@ -257,7 +257,7 @@ def parse_args() -> tuple[argparse.Namespace, list[str]]:
 def main() -> None:
     args, others = parse_args()
     compat.apply()
-    check_survival(REPO, args.config, args.out, args.kills, args.seed, others)
+    check_resume(REPO, args.config, args.out, args.kills, args.seed, others)
 
 
 if __name__ == '__main__':

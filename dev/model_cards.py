@@ -1,4 +1,4 @@
-"""Write the model index and the README's tables from the models and the figures."""
+"""Write the model index and the tables of models from the models and the figures."""
 
 import argparse
 from pathlib import Path

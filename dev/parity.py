@@ -21,7 +21,7 @@ from rich.table import Table
 from dev.model_zoo.coco_map import measure_map
 from dev.model_zoo.figures import BENCHMARKS, Metric
 from dev.model_zoo.markdown import make_table, place_in_page
-from dev.subprocess_steps import run_tool, say, shown
+from dev.subprocess_steps import print_now, relpath, run_tool
 from mmrapidnet import compat
 from mmrapidnet.apis.cli import main_guard
 from mmrapidnet.config.libraries import require_library
@@ -40,7 +40,7 @@ _TASKS = {
     'mmseg': ('segmenter', 'ade20k'),
     'mmpretrain': ('classifier', 'in1k'),
 }
-_BEGIN = '<!-- parity: made by dev/parity.py -->'
+_BEGIN = '<!-- parity: made by python -m dev.parity -->'
 _END = '<!-- end of parity -->'
 _TOLD = ('torch', 'onnxruntime', 'openvino', 'nncf', 'ncnn')
 
@@ -118,7 +118,7 @@ def check_parity(
     if page is not None:
         page.write_text(place_in_page(text, page, _BEGIN, _END))
     print_tables(rows)
-    say(f'written to {shown(out_dir)}/parity.{{json,md}}')
+    print_now(f'written to {relpath(out_dir)}/parity.{{json,md}}')
     beyond = [row for row in rows if not row.holds]
     if beyond:
         worst = max(beyond, key=lambda row: row.difference / BOUNDS[row.precision])
@@ -146,7 +146,7 @@ def list_exports(
         try:
             writer = load_format(name)
         except UserError as error:
-            say(f'left out: {error}')
+            print_now(f'left out: {error}')
             continue
         for precision in writer.PRECISIONS.get(kind, ()):
             if writer.RUNNABLE and (precision != 'bf16' or has_bf16()):
@@ -219,7 +219,7 @@ def _check_model(
             return _measure_points(cfg, work_dir, metrics)
         return _read_points(work_dir, metrics)
 
-    say(f'{model}, {checkpoint}')
+    print_now(f'{model}, {checkpoint}')
     reference = test(checkpoint, 'pytorch')
     fused = test(checkpoint, 'fused', '--fuse')
     rows = [

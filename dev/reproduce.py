@@ -25,7 +25,7 @@ from dev.model_zoo.figures import (
     find_benchmark,
     read_published,
 )
-from dev.subprocess_steps import run_tool, say, shown
+from dev.subprocess_steps import print_now, relpath, run_tool
 from mmrapidnet import compat
 from mmrapidnet.apis.cli import main_guard
 from mmrapidnet.checkpoints.save import sha256_of
@@ -87,11 +87,11 @@ def reproduce(
         )
     converted.unlink(missing_ok=True)
     convert, test = repo / 'tools' / 'convert_checkpoint.py', repo / 'tools' / 'test.py'
-    say('[1/2] converting')
+    print_now('[1/2] converting')
     backbone = cfg.model.backbone
     expected = ['--model', f'{backbone.type}_{backbone.arch}'.lower()]
     run_tool(convert, [file, converted, *expected], work_dir / 'convert.log')
-    say('[2/2] testing')
+    print_now('[2/2] testing')
     options = ['--work-dir', work_dir]
     if data_root is not None:
         options += ['--data-root', data_root]
@@ -222,12 +222,14 @@ def make_result(
 def report(result: Result, results: Path) -> None:
     """Say what was measured, where it went, and what to do next."""
     figures = ', '.join(f'{name} {value}' for name, value in result.figures.items())
-    say(f'{result.model}: {figures}, written to {shown(results)}')
+    print_now(f'{result.model}: {figures}, written to {relpath(results)}')
     benchmark = find_benchmark(result.model)
     if result.images == benchmark.images:
-        say('python -m dev.model_cards puts it into the model index and the README')
+        print_now(
+            'python -m dev.model_cards puts it into the model index and the pages'
+        )
     else:
-        say(
+        print_now(
             f'{result.images} images are not the {benchmark.images} of '
             f'{benchmark.title}: the model cards leave it out'
         )

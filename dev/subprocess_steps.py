@@ -29,8 +29,8 @@ def run_tool(tool: Path, arguments: Sequence[str | Path], log: Path) -> None:
     Raises:
         UserError: If it fails, naming the log.
     """
-    command = [shown(part) for part in (Path(sys.executable), tool, *arguments)]
-    say_command(command)
+    command = [relpath(part) for part in (Path(sys.executable), tool, *arguments)]
+    print_command(command)
     with (
         log.open('w') as file,
         subprocess.Popen(
@@ -41,11 +41,11 @@ def run_tool(tool: Path, arguments: Sequence[str | Path], log: Path) -> None:
             file.write(line)
             match = match_progress(line)
             if match:
-                say('    ' + describe_progress(match))
+                print_now('    ' + describe_progress(match))
     if process.returncode:
         last = next((s for s in reversed(log.read_text().splitlines()) if s), '')
         config = Path(arguments[0]).name
-        raise UserError(f'{tool.name} {config} failed: {last} (see {shown(log)})')
+        raise UserError(f'{tool.name} {config} failed: {last} (see {relpath(log)})')
 
 
 def last_checkpoint(work_dir: Path) -> Path:
@@ -68,17 +68,17 @@ def describe_progress(match: re.Match) -> str:
     return words
 
 
-def say_command(command: Sequence[str | Path]) -> None:
+def print_command(command: Sequence[str | Path]) -> None:
     """Print a command as the user can type it, before it runs."""
-    say('  $ ' + shlex.join(map(shown, command)))
+    print_now('  $ ' + shlex.join(map(relpath, command)))
 
 
-def say(words: str) -> None:
+def print_now(words: str) -> None:
     """Print at once, also into a pipe."""
     print(words, flush=True)
 
 
-def shown(part: str | Path) -> str:
+def relpath(part: str | Path) -> str:
     """A path relative to where the user stands, if it lies below."""
     here = Path.cwd()
     if isinstance(part, Path) and part.is_relative_to(here):

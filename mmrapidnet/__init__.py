@@ -5,5 +5,6 @@ It needs torch, mmengine and mmcv only.  Put it into a config as
 """
 
 from mmrapidnet import models  # noqa: F401  (registers the backbones)
+from mmrapidnet.version import __version__
 
-__version__ = '0.1.0'
+__all__ = ['__version__']

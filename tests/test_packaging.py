@@ -13,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CARRIED = ('configs', 'tools', 'model-index.yml')
+# What the maintainers run is in the sources, but not in what is installed.
+LEFT_OUT = ('dev', 'tests')
 SOURCES = (
     'LICENSE',
     'MANIFEST.in',
@@ -20,7 +22,7 @@ SOURCES = (
     'setup.py',
     'mmrapidnet',
     'requirements',
-    'tests',
+    *LEFT_OUT,
     *CARRIED,
 )
 
@@ -82,21 +84,36 @@ def test_wheel_holds_package_configs_and_tools_alone(wheel):
     names = {name for name in wheel.namelist() if '.dist-info/' not in name}
     assert names == expected_files()
     assert 'mmrapidnet/.mim/configs/maskrcnn_rapidnet_ti_coco.py' in names
-    assert 'mmrapidnet/.mim/tools/setup_env.py' in names
+    assert 'mmrapidnet/.mim/tools/train.py' in names
+
+
+def test_wheel_holds_no_line_of_the_maintainers(wheel, source):
+    theirs = {
+        path.read_bytes(): path
+        for folder in LEFT_OUT
+        for path in (source / folder).rglob('*.*')
+        if path.is_file() and path.stat().st_size
+    }
+    assert {path.name for path in theirs.values()} >= {'site_hooks.py', 'conftest.py'}
+    for name in wheel.namelist():
+        assert not set(LEFT_OUT) & set(Path(name).parts), name
+        assert wheel.read(name) not in theirs, name
+    (name,) = (name for name in wheel.namelist() if name.endswith('/top_level.txt'))
+    assert wheel.read(name).split() == [b'mmrapidnet']
 
 
 def test_metadata(wheel):
-    import mmrapidnet
+    from mmrapidnet.version import __version__
 
     (name,) = (name for name in wheel.namelist() if name.endswith('/METADATA'))
     fields = email.message_from_bytes(wheel.read(name))
     assert fields['Name'] == 'mmrapidnet'
-    assert fields['Version'] == mmrapidnet.version.__version__
+    assert fields['Version'] == __version__
     assert 'Apache-2.0' in (fields['License'], fields['License-Expression'])
     assert fields['Requires-Python'] == '>=3.10'
     extras = set(fields.get_all('Provides-Extra'))
     formats = {'onnx', 'openvino', 'coreml', 'ncnn'}
-    assert extras == {'det', 'seg', 'cls', 'tests', 'all', *formats}
+    assert extras == {'det', 'seg', 'cls', 'tests', 'docs', 'all', *formats}
 
     requirements = [
         line.replace(' ', '').replace('"', "'").replace('(', '').replace(')', '')

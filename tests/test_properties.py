@@ -163,19 +163,19 @@ def assert_folds(module, channels, seed):
 
 # ------------------------------------------------------------------ conversion
 
-LAYOUTS = (*AUTHORS, TIMM_REPVIT)
+KEY_MAPS = (*AUTHORS, TIMM_REPVIT)
 models = st.sampled_from(
-    [(layout, arch) for layout, arch in zip(LAYOUTS, ('ti', 'ti', 'm0_6', 'm0_9'))]
+    [(key_map, arch) for key_map, arch in zip(KEY_MAPS, ('ti', 'ti', 'm0_6', 'm0_9'))]
 )
 SHAPES = {}
 
 
-def published(layout, arch):
+def published(key_map, arch):
     """Our names of a backbone's tensors and the published ones, with the shapes."""
-    key = layout.backbone, arch
+    key = key_map.backbone, arch
     if key not in SHAPES:
-        SHAPES[key] = backbone_shapes(layout, arch)
-    return SHAPES[key], layout.published_names(SHAPES[key])
+        SHAPES[key] = backbone_shapes(key_map, arch)
+    return SHAPES[key], key_map.published_keys(SHAPES[key])
 
 
 @settings(max_examples=8, **STEADY)
@@ -212,7 +212,7 @@ def test_names_are_a_bijection_and_what_is_amiss_is_reported(model, data):
     wrapped=st.booleans(),
 )
 def test_a_file_is_recognised_however_its_weights_are_wrapped(model, entry, wrapped):
-    layout, _ = model
+    key_map, _ = model
     _, names = published(*model)
     start = 'module.' if wrapped else ''
     weights = {start + name: torch.empty(1) for name in names.values()}
@@ -220,7 +220,7 @@ def test_a_file_is_recognised_however_its_weights_are_wrapped(model, entry, wrap
     found, clean = choose_weights(content, None, 'file')
     assert found == entry or (entry is None and set(content) == set(weights))
     assert set(clean) == set(names.values())
-    assert find_kind(clean).layout is layout
+    assert find_kind(clean).key_map is key_map
 
 
 # ------------------------------------------------------------- data set writers

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmrapidnet.apis import cli
-from mmrapidnet.apis import model_parts as parts
+from mmrapidnet.apis import cli, model_parts
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,9 +26,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = cli.load_config(args)
-    found, (height, width) = parts.measure_config(cfg, args.size and tuple(args.size))
+    found, (height, width) = model_parts.measure_config(
+        cfg, args.size and tuple(args.size)
+    )
     title = f'{Path(args.config).name}, {height}x{width} (height x width), not fused'
-    Console().print(parts.make_table(found, title))
+    Console().print(model_parts.make_table(found, title))
 
 
 if __name__ == '__main__':

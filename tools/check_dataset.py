@@ -4,9 +4,8 @@ import argparse
 
 from mmrapidnet.apis import cli
 from mmrapidnet.config import libraries
-from mmrapidnet.datasets.check import report
-from mmrapidnet.datasets.check import run as find
-from mmrapidnet.datasets.check.coco import fix as coco_fix
+from mmrapidnet.datasets.check import report, run
+from mmrapidnet.datasets.check.coco.fix import fix_annotations
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,9 +41,9 @@ def main() -> None:
     libraries.require_library(cfg)
     dataloaders = [f'{split}_dataloader' for split in args.splits]
     if args.fix:
-        changes = coco_fix.fix_annotations(cfg, dataloaders, args.fix)
+        changes = fix_annotations(cfg, dataloaders, args.fix)
         report.report_changes(changes, args.fix)
-    report.report(find.find_problems(cfg, dataloaders, args.workers), args.out)
+    report.report(run.find_problems(cfg, dataloaders, args.workers), args.out)
 
 
 if __name__ == '__main__':

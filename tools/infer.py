@@ -3,9 +3,9 @@
 import argparse
 
 from mmrapidnet import compat
-from mmrapidnet.apis import inference as infer
+from mmrapidnet.apis import inference
 from mmrapidnet.apis.cli import main_guard
-from mmrapidnet.config import load as config
+from mmrapidnet.config import load
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,8 +31,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     compat.apply()
-    cfg = config.load_config(args.config)
-    images = infer.infer(
+    cfg = load.load_config(args.config)
+    images = inference.infer(
         cfg, args.checkpoint, args.inputs, args.out, args.device, args.score_thr
     )
     print(f'{len(images)} pictures written to {args.out}/vis')

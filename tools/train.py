@@ -9,6 +9,11 @@ from mmrapidnet.apis.cli import add_run_arguments, load_run_config, main_guard
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
 
+def batches(text: str) -> int | str:
+    # argparse converts the value that stands for none, too.
+    return text if text == 'recipe' else int(text)
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
@@ -32,16 +37,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate with the images a step',
+        help='scale the learning rate with the images per step',
     )
     parser.add_argument(
         '--accumulate',
         nargs='?',
-        type=int,
+        type=batches,
         const='recipe',
         metavar='N',
         help='give each step the images of N batches, one batch at a time; without N '
-        "as many as the recipe's images a step take on these processes",
+        "as many as the recipe's images per step take on these processes",
     )
     parser.add_argument(
         '--check-data',

@@ -1,10 +1,11 @@
-# The mends come before the classifiers, which import mmpretrain.
+# The patches come before the classifiers, which import mmpretrain.
 custom_imports = dict(
     imports=[
         'mmrapidnet',
         'mmrapidnet.compat.patch_all',
         'mmrapidnet.models.classifiers',
-        'mmrapidnet.optim',
+        'mmrapidnet.engine.schedulers',
+        'mmrapidnet.engine.hooks.adaptive_grad_clip',
     ],
     allow_failed_imports=False,
 )

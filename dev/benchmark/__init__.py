@@ -1,1 +1,1 @@
-"""Latency of models in runtimes: contestants, rounds, tables and figures."""
+"""Latency of models in runtimes: cases, rounds, tables and figures."""

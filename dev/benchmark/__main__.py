@@ -10,17 +10,17 @@ from tempfile import TemporaryDirectory
 import torch
 
 from dev.benchmark import plots, report, suite
-from dev.benchmark.cases import Contestant, list_classifiers
+from dev.benchmark.cases import Case, list_classifiers
 from dev.benchmark.dense_cases import ConfiguredModel, draw_example, list_dense
-from dev.benchmark.latency import LEAST_ROUNDS, WARM_UP
-from dev.benchmark.rounds import Section, Settings
+from dev.benchmark.rounds import LEAST_ROUNDS, Section, Settings
 from dev.benchmark.runtimes import RUNTIMES
 from dev.benchmark.train_cases import list_training
 from dev.model_zoo.figures import read_published
 from mmrapidnet import compat
 from mmrapidnet.apis.cli import main_guard
+from mmrapidnet.apis.latency import WARM_UP
 
-REPO = Path(__file__).resolve().parents[1]
+REPO = Path(__file__).resolve().parents[2]
 PUBLISHED = REPO / 'configs' / 'published.yml'
 
 
@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
         '--sizes', nargs='+', type=int, default=[224], help='edges of square images'
     )
     classifiers.add_argument(
-        '--batches', nargs='+', type=int, default=[1], help='images a call'
+        '--batches', nargs='+', type=int, default=[1], help='images per call'
     )
     add_measuring_arguments(classifiers)
 
@@ -75,7 +75,7 @@ def parse_args() -> argparse.Namespace:
         metavar=('H', 'W'),
         help='of the images (default: 800 1216 of a detector, 512 512 of a segmenter)',
     )
-    train.add_argument('--batch', type=int, default=1, help='images a step')
+    train.add_argument('--batch', type=int, default=1, help='images per step')
     add_measuring_arguments(train)
 
     plot = commands.add_parser(
@@ -154,7 +154,7 @@ def add_measuring_arguments(
 
 
 def run_classifiers(args: argparse.Namespace) -> None:
-    def contestants(runtimes: Sequence[str], folder: str) -> list[Contestant]:
+    def cases(runtimes: Sequence[str], folder: str) -> list[Case]:
         return list_classifiers(
             args.models,
             runtimes,
@@ -165,24 +165,24 @@ def run_classifiers(args: argparse.Namespace) -> None:
             folder,
         )
 
-    measure(args, 'classifiers', 'Classifiers', contestants)
+    measure(args, 'classifiers', 'Classifiers', cases)
 
 
 def run_dense(args: argparse.Namespace) -> None:
     size = args.size and tuple(args.size)
     source = ConfiguredModel(args.config, args.checkpoint, size)
 
-    def contestants(runtimes: Sequence[str], folder: str) -> list[Contestant]:
+    def cases(runtimes: Sequence[str], folder: str) -> list[Case]:
         image = args.image or draw_example(folder)
         return list_dense(source, runtimes, image, args.device, args.threads, folder)
 
-    measure(args, 'dense', f'{source.name}, image file to result', contestants)
+    measure(args, 'dense', f'{source.name}, image file to result', cases)
 
 
 def run_train(args: argparse.Namespace) -> None:
     source = ConfiguredModel(args.config, args.checkpoint)
 
-    def contestants(runtimes: Sequence[str], folder: str) -> list[Contestant]:
+    def cases(runtimes: Sequence[str], folder: str) -> list[Case]:
         return list_training(
             source,
             runtimes,
@@ -193,18 +193,18 @@ def run_train(args: argparse.Namespace) -> None:
             folder,
         )
 
-    measure(args, 'train', f'{source.name}, a training step', contestants)
+    measure(args, 'train', f'{source.name}, a training step', cases)
 
 
 def measure(
     args: argparse.Namespace,
     task: str,
     title: str,
-    list_contestants: Callable[[Sequence[str], str], list[Contestant]],
+    list_cases: Callable[[Sequence[str], str], list[Case]],
 ) -> None:
     runtimes = args.runtimes or suite.default_runtimes(task, args.device)
     with TemporaryDirectory() as folder:
-        section = Section(title, list_contestants(runtimes, folder), args.baseline)
+        section = Section(title, list_cases(runtimes, folder), args.baseline)
         suite.measure([section], settings_of(args), args.out, command())
 
 

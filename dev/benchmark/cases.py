@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from dev.benchmark import peers
-from dev.benchmark.latency import Call
 from dev.benchmark.runtimes import (
     Runtime,
     call_in_torch,
@@ -24,7 +23,8 @@ from dev.benchmark.runtimes import (
     memory_format,
     place,
 )
-from mmrapidnet.apis.complexity import Complexity, measure
+from dev.model_zoo.classifiers import Complexity, measure
+from mmrapidnet.apis.latency import Call
 from mmrapidnet.utils.device import find_device
 from mmrapidnet.utils.errors import UserError
 
@@ -34,14 +34,14 @@ CALIBRATION_IMAGES = 8
 
 
 @dataclass(frozen=True)
-class Contestant(ABC):
+class Case(ABC):
     """A model in a runtime.  It is a plain record, so it can go to another process.
 
     Attributes:
         model: What the model is called.
         runtime: What it runs in.
         size: Height and width, in pixels, of what the network sees.
-        batch: Number of images a call.
+        batch: Number of images per call.
         device: 'cpu' or 'cuda'.
         threads: Number of threads on the CPU.
         folder: Where exported files go, and are found again.
@@ -101,7 +101,7 @@ class Contestant(ABC):
 
 
 @dataclass(frozen=True)
-class ClassifierContestant(Contestant):
+class ClassifierCase(Case):
     """From normalised images to logits; see `peers.build_model` for the names."""
 
     task: ClassVar[str] = 'classifier'
@@ -165,7 +165,7 @@ def list_classifiers(
     device: str,
     threads: int,
     folder: str,
-) -> list[Contestant]:
+) -> list[Case]:
     """List every model in every runtime, at every size, for every batch.
 
     Args:
@@ -178,7 +178,7 @@ def list_classifiers(
         folder: Where exported files go.
 
     Returns:
-        The contestants, those that are measured in turns beside one another.
+        The cases, those that are measured in turns beside one another.
 
     Raises:
         UserError: If something is given twice, out of range or not known here.
@@ -196,7 +196,7 @@ def list_classifiers(
         # All that can be wrong with a name is found before anything is measured.
         peers.build_model(model)
     return [
-        ClassifierContestant(model, runtime, (size, size), n, device, threads, folder)
+        ClassifierCase(model, runtime, (size, size), n, device, threads, folder)
         for size in sizes
         for n in batches
         for model in models

@@ -17,11 +17,12 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from dev.benchmark.cases import Contestant, find_runtimes
-from dev.benchmark.latency import Call
+from dev.benchmark.cases import Case, find_runtimes
 from dev.benchmark.peers import randomize_norms
 from dev.benchmark.runtimes import call_in_torch, compile_parts, place
-from mmrapidnet.apis.complexity import Complexity, count_macs, count_parameters
+from dev.model_zoo.classifiers import Complexity
+from mmrapidnet.apis.complexity import count_macs, count_parameters
+from mmrapidnet.apis.latency import Call
 from mmrapidnet.checkpoints.state_dict import read_checkpoint
 from mmrapidnet.config.libraries import require_library
 from mmrapidnet.config.load import iter_datasets, load_config
@@ -100,7 +101,7 @@ class ConfiguredModel:
 
 
 @dataclass(frozen=True)
-class DenseContestant(Contestant):
+class DenseCase(Case):
     """From an image file to final masks or a label map, as the libraries infer.
 
     The file is read, goes through the config's test pipeline, the model and the
@@ -205,7 +206,7 @@ def list_dense(
     device: str,
     threads: int,
     folder: str,
-) -> list[Contestant]:
+) -> list[Case]:
     """List a detector or a segmenter in every runtime.
 
     Args:
@@ -217,7 +218,7 @@ def list_dense(
         folder: Where exported files go.
 
     Returns:
-        The contestants, which are measured in turns.
+        The cases, which are measured in turns.
 
     Raises:
         UserError: If there is no such image, config or checkpoint, or a runtime is
@@ -229,7 +230,7 @@ def list_dense(
         read_checkpoint(source.checkpoint)
     size = _network_size(source.read(), str(image))
     return [
-        DenseContestant(
+        DenseCase(
             model=source.name,
             runtime=runtime,
             size=size,

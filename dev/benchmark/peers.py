@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mmrapidnet.apis.complexity import MODEL_NAMES, Classifier, build_classifier
+from dev.model_zoo.classifiers import MODEL_NAMES, Classifier, build_classifier
 from mmrapidnet.deploy.fuse import fuse
 from mmrapidnet.utils.errors import UserError
 
@@ -43,7 +43,7 @@ def build_model(name: str) -> nn.Module:
     Raises:
         UserError: If there is no such model, or its library is not installed.
 
-    Example:
+    Examples:
         >>> model = build_model('repvit_m0_6')
         >>> tuple(model(torch.zeros(1, 3, 64, 64)).shape)
         (1, 1000)

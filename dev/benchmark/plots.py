@@ -143,7 +143,7 @@ def make_point(row: Row, published: Published) -> Point:
 def make_label(variant: str) -> str:
     """Write the variant of a model as its paper does.
 
-    Example:
+    Examples:
         >>> make_label('ti'), make_label('m0_9'), make_label('x1_4')
         ('Ti', 'M0.9', 'x1.4')
     """

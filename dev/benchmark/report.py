@@ -31,7 +31,7 @@ COLUMNS = (
 _LEFT_ALIGNED = 3
 # Versions that the tables tell; the file has all.
 _TOLD = ('torch', 'onnxruntime', 'openvino', 'ncnn', 'timm', 'mmpretrain')
-_BEGIN = '<!-- benchmark: made by dev/benchmark -->'
+_BEGIN = '<!-- benchmark: made by python -m dev.benchmark -->'
 _END = '<!-- end of benchmark -->'
 
 

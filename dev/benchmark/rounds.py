@@ -1,4 +1,4 @@
-"""Measure contestants group by group and record what was measured on what."""
+"""Measure cases group by group and record what was measured on what."""
 
 from __future__ import annotations
 
@@ -11,26 +11,22 @@ from typing import Any
 
 import torch
 
-from dev.benchmark.cases import CALIBRATION_IMAGES, Contestant
-from dev.benchmark.latency import (
-    LEAST_ROUNDS,
-    WARM_UP,
-    Timing,
-    interleave,
-    multiply_matrices,
-)
+from dev.benchmark.cases import CALIBRATION_IMAGES, Case
 from dev.benchmark.memory import measure_peak
-from dev.subprocess_steps import say
-from mmrapidnet.apis.complexity import Complexity
+from dev.model_zoo.classifiers import Complexity
+from dev.subprocess_steps import print_now
+from mmrapidnet.apis.latency import WARM_UP, Call, Timing, interleave, wait_for
 from mmrapidnet.utils.env import has_bf16, list_versions, processor_name
 from mmrapidnet.utils.errors import UserError
 
+# Fewer rounds are a trial, not a measurement.
+LEAST_ROUNDS = 30
 _MATMUL = 'matmul'
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of a contestant.
+    """What was measured of a case.
 
     Attributes:
         section: What the table is about that it stands in.
@@ -46,7 +42,7 @@ class Row:
         p10_ms: A tenth took less.
         p90_ms: Nine tenths took less.
         images_per_second: By the median.
-        baseline: Name of the contestant that it is compared with.
+        baseline: Name of the case that it is compared with.
         ratio: How many times less than the baseline it takes, by the medians.
         params: Parameters of the model as it comes out of training.
         macs: Its multiply-accumulates for an image; None if they were not counted.
@@ -87,13 +83,13 @@ class Section:
 
     Attributes:
         title: The table's title.
-        contestants: Those that do the same stand together.
+        cases: Those that do the same stand together.
         baseline: What each is compared with, see `find_baseline`.
         memory: Whether peak memory is worth its minutes. Defaults to True.
     """
 
     title: str
-    contestants: Sequence[Contestant]
+    cases: Sequence[Case]
     baseline: str
     memory: bool = True
 
@@ -103,7 +99,7 @@ class Settings:
     """How to measure.
 
     Attributes:
-        rounds: Timed calls of each contestant. Defaults to 30.
+        rounds: Timed calls of each case. Defaults to 30.
         warm_up: Calls before them. Defaults to 5.
         trial: Whether fewer rounds than 30 are allowed, which says so everywhere.
         memory: Whether to measure peak memory as well. Defaults to True.
@@ -145,13 +141,13 @@ def run(
         (`Row`).
 
     Raises:
-        UserError: If a contestant has no baseline, or cannot be opened.
+        UserError: If a case has no baseline, or cannot be opened.
     """
     settings.check()
     for section in sections:
-        for contestant in section.contestants:
-            find_baseline(contestant, section.contestants, section.baseline)
-    first = sections[0].contestants[0]
+        for case in section.cases:
+            find_baseline(case, section.cases, section.baseline)
+    first = sections[0].cases[0]
     torch.set_num_threads(first.threads)
     record = dict(
         command=command,
@@ -169,24 +165,24 @@ def run(
     groups = [
         (section, list(group))
         for section in sections
-        for _, group in groupby(section.contestants, key=lambda c: c.group)
+        for _, group in groupby(section.cases, key=lambda c: c.group)
     ]
     for number, (section, group) in enumerate(groups, start=1):
         task, (height, width), batch = group[0].group
-        say(f'[{number}/{len(groups)}] {task}, {height}x{width}, batch {batch}')
+        print_now(f'[{number}/{len(groups)}] {task}, {height}x{width}, batch {batch}')
         record['rows'] += measure_group(section, group, settings)
         save(record)
     return record
 
 
 def measure_group(
-    section: Section, group: Sequence[Contestant], settings: Settings
+    section: Section, group: Sequence[Case], settings: Settings
 ) -> list[Row]:
-    """Measure contestants that do the same in turns, a matrix product among them.
+    """Measure cases that do the same in turns, a matrix product among them.
 
     Args:
         section: The table they go into.
-        group: The contestants.
+        group: The cases.
         settings: How to measure.
 
     Returns:
@@ -195,34 +191,34 @@ def measure_group(
     memory = settings.memory and section.memory
     matmul, matmul_macs = multiply_matrices(group[0].device)
     calls, found = {}, {}
-    for contestant in group:
-        say(f'  {contestant.name}')
-        call = contestant.open()
-        found[contestant.name] = contestant.describe(call())
-        calls[contestant.name] = call
+    for case in group:
+        print_now(f'  {case.name}')
+        call = case.open()
+        found[case.name] = case.describe(call())
+        calls[case.name] = call
     measured = interleave({**calls, _MATMUL: matmul}, settings.rounds, settings.warm_up)
     del calls, call
     torch._dynamo.reset()
     medians = {name: timing.median for name, timing in measured.timings.items()}
     peak = matmul_macs / medians[_MATMUL]
     # Runtimes of one model cost the same.
-    models = {contestant.model: contestant for contestant in group}
-    costs = {model: contestant.complexity() for model, contestant in models.items()}
+    models = {case.model: case for case in group}
+    costs = {model: case.complexity() for model, case in models.items()}
     rows = []
-    for contestant in group:
-        baseline = find_baseline(contestant, group, section.baseline).name
+    for case in group:
+        baseline = find_baseline(case, group, section.baseline).name
         rows.append(
             make_row(
                 section.title,
-                contestant,
-                measured.timings[contestant.name],
+                case,
+                measured.timings[case.name],
                 baseline=baseline,
                 baseline_seconds=medians[baseline],
-                cost=costs[contestant.model],
+                cost=costs[case.model],
                 peak=peak,
-                memory=_measure_memory(contestant) if memory else None,
+                memory=_measure_memory(case) if memory else None,
                 unsettled=measured.unsettled,
-                found=found[contestant.name],
+                found=found[case.name],
             )
         )
     return rows
@@ -230,7 +226,7 @@ def measure_group(
 
 def make_row(
     section: str,
-    contestant: Contestant,
+    case: Case,
     timing: Timing,
     baseline: str,
     baseline_seconds: float,
@@ -240,11 +236,11 @@ def make_row(
     unsettled: int = 0,
     found: dict[str, Any] | None = None,
 ) -> Row:
-    """Compute what a table says of a contestant.
+    """Compute what a table says of a case.
 
     Args:
         section: Title of the table.
-        contestant: The contestant.
+        case: The case.
         timing: What its calls took.
         baseline: What it is compared with.
         baseline_seconds: The median of that one.
@@ -259,21 +255,21 @@ def make_row(
     """
     share = None
     if cost.macs is not None:
-        share = cost.macs * contestant.batch / timing.median / peak
+        share = cost.macs * case.batch / timing.median / peak
     return Row(
         section=section,
-        task=contestant.task,
-        model=contestant.model,
-        runtime=contestant.runtime.name,
-        precision=contestant.runtime.precision,
-        fused=contestant.runtime.fused,
-        size=contestant.size,
-        batch=contestant.batch,
+        task=case.task,
+        model=case.model,
+        runtime=case.runtime.name,
+        precision=case.runtime.precision,
+        fused=case.runtime.fused,
+        size=case.size,
+        batch=case.batch,
         seconds=timing.seconds,
         median_ms=timing.median * 1e3,
         p10_ms=timing.p10 * 1e3,
         p90_ms=timing.p90 * 1e3,
-        images_per_second=contestant.batch / timing.median,
+        images_per_second=case.batch / timing.median,
         baseline=baseline,
         ratio=baseline_seconds / timing.median,
         params=cost.params,
@@ -286,13 +282,11 @@ def make_row(
     )
 
 
-def find_baseline(
-    contestant: Contestant, others: Sequence[Contestant], baseline: str
-) -> Contestant:
-    """Find what a contestant is compared with.
+def find_baseline(case: Case, others: Sequence[Case], baseline: str) -> Case:
+    """Find what a case is compared with.
 
     Args:
-        contestant: The contestant.
+        case: The case.
         others: Those it is measured with, itself among them.
         baseline: A runtime ('eager': the same model in it), a model (the same
             runtime), or both ('rapidnet_ti/eager').
@@ -305,16 +299,16 @@ def find_baseline(
     """
     meant = {
         baseline,
-        f'{contestant.model}/{baseline}',
-        f'{baseline}/{contestant.runtime.name}',
+        f'{case.model}/{baseline}',
+        f'{baseline}/{case.runtime.name}',
     }
     for other in others:
-        if other.group == contestant.group and other.name in meant:
+        if other.group == case.group and other.name in meant:
             return other
     known = dict.fromkeys(other.name for other in others)
     raise UserError(
-        f'--baseline {baseline}: {contestant.name} has nothing of that name beside '
-        f'it; name a runtime, a model or both of {", ".join(known)}'
+        f'--baseline {baseline}: {case.name} has nothing of that name beside '
+        f'it; name per runtime, a model or both of {", ".join(known)}'
     )
 
 
@@ -348,6 +342,27 @@ def describe_machine(device: str, threads: int) -> dict[str, Any]:
     return machine
 
 
-def _measure_memory(contestant: Contestant) -> int | None:
-    say(f'  {contestant.name}, memory')
-    return measure_peak(contestant.open, contestant.device)
+def multiply_matrices(device: str = 'cpu', edge: int | None = None) -> tuple[Call, int]:
+    """Make the call that a machine's peak is measured with.
+
+    Args:
+        device: Such as 'cpu' or 'cuda'. Defaults to 'cpu'.
+        edge: Rows and columns of both matrices. Defaults to 2048, on a GPU 8192.
+
+    Returns:
+        A product of two square float32 matrices, and its multiply-accumulates.
+    """
+    edge = edge or (2048 if device == 'cpu' else 8192)
+    left, right = torch.rand(2, edge, edge, device=device)
+    product = torch.empty_like(left)
+
+    def multiply() -> None:
+        torch.mm(left, right, out=product)
+        wait_for(device)
+
+    return multiply, edge**3
+
+
+def _measure_memory(case: Case) -> int | None:
+    print_now(f'  {case.name}, memory')
+    return measure_peak(case.open, case.device)

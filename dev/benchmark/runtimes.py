@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dev.benchmark.latency import wait_for
-from dev.subprocess_steps import say
+from dev.subprocess_steps import print_now
+from mmrapidnet.apis.latency import wait_for
 from mmrapidnet.utils.env import has_bf16
 from mmrapidnet.utils.errors import UserError
 
@@ -92,7 +92,7 @@ def find_runtime(name: str, device: str = 'cpu') -> Runtime:
         UserError: If there is none of that name, its package is not installed, or
             the device lacks what it needs.
 
-    Example:
+    Examples:
         >>> find_runtime('fused-channels_last').fused
         True
     """
@@ -138,7 +138,7 @@ def available_runtimes(names: Sequence[str], device: str = 'cpu') -> list[str]:
         try:
             find_runtime(name, device)
         except UserError as error:
-            say(f'left out: {error}')
+            print_now(f'left out: {error}')
         else:
             available.append(name)
     return available

@@ -14,9 +14,9 @@ from dev.benchmark.dense_cases import ConfiguredModel, draw_example, list_dense
 from dev.benchmark.rounds import Section, Settings, run
 from dev.benchmark.runtimes import available_runtimes
 from dev.benchmark.train_cases import list_training
+from dev.model_zoo.classifiers import MODEL_NAMES
 from dev.model_zoo.figures import Published, read_published
-from dev.subprocess_steps import say, shown
-from mmrapidnet.apis.complexity import MODEL_NAMES
+from dev.subprocess_steps import print_now, relpath
 from mmrapidnet.utils.errors import UserError
 
 BASELINE = 'eager'
@@ -159,7 +159,7 @@ def measure(
     tables = report.to_markdown(record)
     (out / TABLES).write_text(tables, encoding='utf-8')
     report.print_tables(record)
-    say(f'written to {shown(out)}/{{{RESULTS},{TABLES}}}')
+    print_now(f'written to {relpath(out)}/{{{RESULTS},{TABLES}}}')
     return record
 
 
@@ -217,18 +217,16 @@ def measure_for_readme(
     for model in (MASK_RCNN, SEMANTIC_FPN):
         config = str(repo / 'configs' / f'{model.config}.py')
         runtimes = default_runtimes('train', device)
-        contestants = list_training(
-            ConfiguredModel(config), runtimes, model.crop, 1, *where
-        )
+        cases = list_training(ConfiguredModel(config), runtimes, model.crop, 1, *where)
         title = f'{model.title}, a training step'
-        sections.append(Section(title, contestants, BASELINE, memory=False))
+        sections.append(Section(title, cases, BASELINE, memory=False))
     record = measure(sections, settings, out, command)
     plots.draw(record, published, out / FIGURE)
     if page is not None:
         tables = report.to_markdown(record)
         text = report.place_in_page(tables, page)
         page.write_text(text, encoding='utf-8')
-    say(f'figure: {shown(out / FIGURE)}')
+    print_now(f'figure: {relpath(out / FIGURE)}')
 
 
 def read_trained(given: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -243,7 +241,7 @@ def read_trained(given: Sequence[str]) -> dict[str, tuple[str, str]]:
     Raises:
         UserError: If one is not written so, or of no model of the README.
 
-    Example:
+    Examples:
         >>> read_trained(['run/semfpn_rapidnet_s_ade20k.py=run/iter_440.pth'])
         {'semfpn_rapidnet_s_ade20k': ('run/semfpn_rapidnet_s_ade20k.py',
         'run/iter_440.pth')}

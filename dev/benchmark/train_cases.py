@@ -13,11 +13,12 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
-from dev.benchmark.cases import Contestant, check_positive, find_runtimes
+from dev.benchmark.cases import Case, check_positive, find_runtimes
 from dev.benchmark.dense_cases import ConfiguredModel
-from dev.benchmark.latency import Call, wait_for
 from dev.benchmark.runtimes import compile_parts, place
-from mmrapidnet.apis.complexity import Complexity, count_parameters
+from dev.model_zoo.classifiers import Complexity
+from mmrapidnet.apis.complexity import count_parameters
+from mmrapidnet.apis.latency import Call, wait_for
 from mmrapidnet.apis.options import enable_amp, fuse_optimizer
 from mmrapidnet.datasets.shapes import Scene, draw_scene
 from mmrapidnet.datasets.shapes.layouts import ade_label_map
@@ -28,7 +29,7 @@ SIZES = {'mmdet': (800, 1216), 'mmseg': (512, 512)}
 
 
 @dataclass(frozen=True)
-class TrainContestant(Contestant):
+class TrainCase(Case):
     """A training step of a config on scenes that are drawn, always the same.
 
     With channels-last feature maps the optimizer is fused, too, as by
@@ -82,7 +83,7 @@ def list_training(
     device: str,
     threads: int,
     folder: str,
-) -> list[Contestant]:
+) -> list[Case]:
     """List a config's training step in every runtime.
 
     Args:
@@ -90,13 +91,13 @@ def list_training(
         runtimes: Names of PyTorch's runtimes that are not fused.
         size: Height and width of the images; None for 800x1216 of a detector and
             512x512 of a segmenter.
-        batch: Number of images a step.
+        batch: Number of images per step.
         device: 'cpu' or 'cuda'.
         threads: Number of threads on the CPU.
         folder: Not used: nothing is exported.
 
     Returns:
-        The contestants, which are measured in turns.
+        The cases, which are measured in turns.
 
     Raises:
         UserError: If a runtime cannot train, or the config has no recipe.
@@ -114,7 +115,7 @@ def list_training(
         raise UserError(f'{source.config} has no training recipe (optim_wrapper)')
     size = size or SIZES[cfg.default_scope]
     return [
-        TrainContestant(
+        TrainCase(
             model=source.name,
             runtime=runtime,
             size=size,

@@ -16,8 +16,9 @@ from torch import nn
 from dev.comparison.runs import Run, check_iters, length_of, train_and_test
 from dev.comparison.spread import Spread
 from dev.comparison.table import report
-from dev.subprocess_steps import say, shown
-from mmrapidnet.apis.complexity import Complexity, count_macs
+from dev.model_zoo.classifiers import Complexity
+from dev.subprocess_steps import print_now, relpath
+from mmrapidnet.apis.complexity import count_macs
 from mmrapidnet.config.load import load_config
 from mmrapidnet.datasets.shapes import write_shapes
 from mmrapidnet.utils.errors import UserError
@@ -94,7 +95,7 @@ def compare(
     """
     _check(seeds, models, iters)
     if not data_root.exists():
-        say(f'Shapes, a data set drawn on the spot, into {shown(data_root)}')
+        print_now(f'Shapes, a data set drawn on the spot, into {relpath(data_root)}')
         write_shapes(data_root, progress=True)
     make_folder(out_dir)
     runs = {
@@ -110,7 +111,7 @@ def compare(
         for model in models
     }
     for number, ((seed, model), run) in enumerate(runs.items(), start=1):
-        say(f'[{number}/{len(runs)}] {CONTENDERS[model]}, seed {seed}')
+        print_now(f'[{number}/{len(runs)}] {CONTENDERS[model]}, seed {seed}')
         train_and_test(run, repo)
     rows = [summarise(model, [runs[s, model] for s in seeds]) for model in models]
     first, *_ = runs.values()
@@ -187,7 +188,7 @@ def median_seconds(work_dir: Path) -> float:
     seconds = [record['time'] for record in records if 'loss' in record]
     if len(seconds) < 2:
         raise UserError(
-            f'{shown(work_dir)} logged {len(seconds)} times of training iterations, '
+            f'{relpath(work_dir)} logged {len(seconds)} times of training iterations, '
             'at least 2 are needed: delete the folder and compare again'
         )
     return statistics.median(seconds[1:])

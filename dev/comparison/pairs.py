@@ -10,7 +10,7 @@ from typing import Any
 from dev.comparison.runs import Run, length_of, train_and_test
 from dev.comparison.spread import Gain
 from dev.comparison.table import report
-from dev.subprocess_steps import say
+from dev.subprocess_steps import print_now
 from mmrapidnet.utils.errors import UserError
 
 FOOTNOTE = (
@@ -67,7 +67,7 @@ def compare_pairs(
     # The seeds outside: what slows the machine for a while slows both ways.
     for number, (seed, both) in enumerate(pairs.runs.items(), start=1):
         for way, run in zip(pairs.ways, both, strict=True):
-            say(f'[{number}/{len(pairs.runs)}] {way}, seed {seed}')
+            print_now(f'[{number}/{len(pairs.runs)}] {way}, seed {seed}')
             train_and_test(run, repo)
     figures = [
         [run.metrics()[pairs.metric] for run in runs]
@@ -128,7 +128,7 @@ def tabulate(pairs: Pairs, gain: Gain) -> list[tuple[str, ...]]:
 def judge(gain: Gain) -> str:
     """Say in a sentence whether a gain is one.
 
-    Example:
+    Examples:
         >>> judge(Gain.of([3.0, 5.0], [2.5, 3.5]))
         'The mean difference, +1.00, is not significant (paired t-test, t = 2.00,
         p = 0.3): no gain is shown.'

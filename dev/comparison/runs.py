@@ -13,7 +13,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from dev.subprocess_steps import last_checkpoint, run_tool, say, shown
+from dev.subprocess_steps import last_checkpoint, print_now, relpath, run_tool
 from mmrapidnet.config.load import load_config
 from mmrapidnet.utils.errors import UserError
 from mmrapidnet.utils.folders import OF_A_RUN, renew_folder
@@ -81,16 +81,16 @@ def train_and_test(run: Run, repo: Path) -> None:
         wanted = run.iters or cfg.train_cfg.max_iters
         if found != wanted:
             raise UserError(
-                f'{shown(run.folder)} is a run of {found} iterations, not of {wanted}: '
-                'give another --out or delete the folder'
+                f'{relpath(run.folder)} is a run of {found} iterations, not of '
+                f'{wanted}: give another --out or delete the folder'
             )
-        say(f'  {shown(run.folder)} is complete: not repeated')
+        print_now(f'  {relpath(run.folder)} is complete: not repeated')
         return
     for folder in (run.folder, run.test_folder):
         renew_folder(folder, OF_A_RUN)
     data = ('--data-root', run.data_root, '--work-dir')
     settings = [f'randomness.seed={run.seed}', *run.settings]
-    settings += _shortened(cfg, run.iters)
+    settings += shorten_schedule(cfg, run.iters)
     run_tool(
         repo / 'tools' / 'train.py',
         [run.config, *data, run.folder, *run.arguments, '--cfg-options', *settings],
@@ -126,8 +126,16 @@ def _read(work_dir: Path) -> dict[str, Any]:
     return json.loads((work_dir / 'metrics.json').read_text())
 
 
-def _shortened(cfg: Config, iters: int | None) -> list[str]:
-    """The options for another length: the schedule in proportion."""
+def shorten_schedule(cfg: Config, iters: int | None) -> list[str]:
+    """The settings for another length: the schedule in proportion.
+
+    Args:
+        cfg: A config of Shapes, counted in iterations.
+        iters: The length; None for the config's own.
+
+    Returns:
+        What to give ``--cfg-options``; empty for the config's own length.
+    """
     if iters is None:
         return []
     warm_up = cfg.param_scheduler[0].end * iters // cfg.train_cfg.max_iters

@@ -29,7 +29,7 @@ class Spread:
     def of(cls, values: Sequence[float]) -> Spread:
         """Compute mean and spread.
 
-        Example:
+        Examples:
             >>> Spread.of([1.0, 2.0, 3.0]).stdev, Spread.of([1.0]).stdev
             (1.0, None)
         """
@@ -71,7 +71,7 @@ class Gain:
         Returns:
             The gain.
 
-        Example:
+        Examples:
             >>> gain = Gain.of([3.0, 5.0, 4.0], [1.0, 1.0, 1.0])
             >>> gain.difference.values, gain.difference.mean
             ([2.0, 4.0, 3.0], 3.0)

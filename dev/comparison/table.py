@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dev.model_zoo.markdown import make_table
-from dev.subprocess_steps import shown
+from dev.subprocess_steps import relpath
 from mmrapidnet.utils.env import processor_name
 
 
@@ -49,4 +49,4 @@ def report(
     console = Console()
     console.print(printed)
     console.print(footnote)
-    console.print(f'written to {shown(path)}.{{json,md}}')
+    console.print(f'written to {relpath(path)}.{{json,md}}')

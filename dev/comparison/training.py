@@ -14,7 +14,7 @@ from pathlib import Path
 from dev.comparison.pairs import Pairs, check_seeds, compare_pairs
 from dev.comparison.runs import Run, check_iters, train_and_test
 from dev.comparison.spread import Gain
-from dev.subprocess_steps import say, shown
+from dev.subprocess_steps import print_now, relpath
 from mmrapidnet.datasets.shapes import write_shapes, write_shapes_cls
 from mmrapidnet.datasets.shapes.label_noise import write_noisy_labels
 from mmrapidnet.utils.errors import UserError
@@ -155,7 +155,9 @@ def compare_pretraining(
         raise UserError(f'--images {images}: give at least 1')
     classifier = _train_classifier(place, iters)
     if not place.dense_root.exists():
-        say(f'Shapes, a data set drawn on the spot, into {shown(place.dense_root)}')
+        print_now(
+            f'Shapes, a data set drawn on the spot, into {relpath(place.dense_root)}'
+        )
         write_shapes(place.dense_root, progress=True)
 
     def segmenter(name: str, seed: int, *arguments: str | Path, **options: Path) -> Run:
@@ -195,10 +197,12 @@ def compare_pretraining(
 def _train_classifier(place: Place, iters: int | None) -> Run:
     """Train RapidNet-Ti on clean labels, unless it is there already."""
     if not place.cls_root.exists():
-        say(f'Shapes, single objects drawn on the spot, into {shown(place.cls_root)}')
+        print_now(
+            f'Shapes, single objects drawn on the spot, into {relpath(place.cls_root)}'
+        )
         write_shapes_cls(place.cls_root, progress=True)
     make_folder(place.out_dir)
-    say('RapidNet-Ti on clean labels')
+    print_now('RapidNet-Ti on clean labels')
     run = Run(
         config=place.config(CLASSIFIER),
         data_root=place.cls_root,

@@ -11,8 +11,8 @@ import yaml
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
+from dev.model_zoo.classifiers import Complexity, measure
 from dev.model_zoo.markdown import make_table
-from mmrapidnet.apis.complexity import Complexity, measure
 from mmrapidnet.config.load import load_config
 from mmrapidnet.models.backbones.rapidnet import (
     ConditionalPositionEncoding,

@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-from mmrapidnet.utils.errors import UserError, plain
+from mmrapidnet.utils.errors import UserError, sanitize
 
 _HEADER = """\
-# What was measured here, one entry a checkpoint: made by dev/reproduce.py, read by
+# What was measured here, one entry per checkpoint: made by dev/reproduce.py, read by
 # dev/model_cards.py.
 """
 
@@ -188,7 +188,7 @@ def find_benchmark(name: str) -> Benchmark | None:
     Returns:
         The benchmark, None if it is another data set.
 
-    Example:
+    Examples:
         >>> find_benchmark('maskrcnn_rapidnet_s_coco').title
         'COCO'
     """
@@ -257,7 +257,7 @@ def _read_yaml(path: str | Path) -> Any:
     try:
         return yaml.safe_load(Path(path).read_text(encoding='utf-8'))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f'{path} is not YAML: {plain(error)}') from error
+        raise UserError(f'{path} is not YAML: {sanitize(error)}') from error
 
 
 def add_result(result: Result, path: str | Path) -> None:

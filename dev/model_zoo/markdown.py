@@ -20,7 +20,7 @@ def make_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     Returns:
         Its lines, joined.
 
-    Example:
+    Examples:
         >>> print(make_table(('a', 'b'), [('1', '2.50')]))
         | a   | b    |
         |-----|------|

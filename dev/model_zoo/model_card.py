@@ -1,4 +1,4 @@
-"""Model cards: what each recipe costs and reaches, for the model index and the README.
+"""Model cards: what each recipe costs and reaches, for the model index and the pages.
 
 Costs are counted on the models that the configs build, figures are read from files
 that name their sources; so nothing in a card is typed.
@@ -34,11 +34,12 @@ from mmrapidnet.utils.errors import UserError
 METAFILE = 'configs/metafile.yml'
 MODEL_INDEX = 'model-index.yml'
 README = 'README.md'
+MODEL_ZOO = 'docs/model_zoo.md'
 PUBLISHED = 'configs/published.yml'
 RESULTS = 'results.yml'
 IMAGE_SIZE = (224, 224)
 
-_BEGIN = '<!-- models: made by dev/model_cards.py -->'
+_BEGIN = '<!-- models: made by python -m dev.model_cards -->'
 _END = '<!-- end of models -->'
 _MADE_BY = (
     '# Made by dev/model_cards.py from the built models, configs/published.yml and\n'
@@ -88,7 +89,7 @@ class Card:
 
 
 def write_cards(root: Path) -> list[Path]:
-    """Write the model index, the metafile and the README's tables.
+    """Write the model index, the metafile, and the tables of README and model zoo.
 
     Args:
         root: The repository.
@@ -135,16 +136,19 @@ def generate(root: Path) -> dict[Path, str]:
 
     Raises:
         UserError: If a file of figures is wrong, names a model without a config, or
-            the README has no place for the tables.
+            a page has no place for its tables.
     """
     published = read_published(root / PUBLISHED)
     results = read_results(root / RESULTS)
     cards = make_cards(root / 'configs', published, results)
-    readme = root / README
+    tables = {
+        root / README: write_overview(cards),
+        root / MODEL_ZOO: write_tables(cards, published.families),
+    }
     return {
         root / METAFILE: write_metafile(cards, published.families),
         root / MODEL_INDEX: _MADE_BY + _to_yaml({'Import': [METAFILE]}),
-        readme: place_in_page(write_tables(cards), readme, _BEGIN, _END),
+        **{page: place_in_page(t, page, _BEGIN, _END) for page, t in tables.items()},
     }
 
 
@@ -206,29 +210,55 @@ def write_metafile(cards: Sequence[Card], families: dict[str, Family]) -> str:
     return _MADE_BY + _UNITS + _to_yaml(content)
 
 
-def write_tables(cards: Sequence[Card]) -> str:
-    """Write the cards as tables in Markdown, one a data set.
+def write_overview(cards: Sequence[Card]) -> str:
+    """Write the README's table: one row per backbone, its models side by side.
 
     Args:
         cards: The cards.
 
     Returns:
-        The tables, and the sources of their published figures.
+        The table. Of several published figures of a model it gives the highest.
     """
-    sources = list(
-        dict.fromkeys(
-            run.source for card in cards for run in card.published if run.figures
-        )
-    )
-    parts = []
+    backbones: dict[tuple[str, str], dict[str, Card]] = {}
+    for card in cards:
+        own = backbones.setdefault((card.family, card.arch), {})
+        own[card.benchmark.title] = card
+    heads = ['type', 'arch', 'params M', 'GMACs']
+    for benchmark in BENCHMARKS.values():
+        metrics = ' / '.join(metric.name for metric in benchmark.metrics)
+        heads.append(f'{benchmark.title}: {metrics}')
+    rows = []
+    for (family, arch), own in backbones.items():
+        parameters = next(iter(own.values())).backbone_parameters
+        row = [f'`{family}`', f'`{arch}`' if arch else '', _millions(parameters)]
+        row.append(next((_billions(c.macs) for c in own.values() if c.macs), ''))
+        titles = [benchmark.title for benchmark in BENCHMARKS.values()]
+        row += [_best(own[title]) if title in own else '' for title in titles]
+        rows.append(row)
+    return make_table(heads, rows)
+
+
+def write_tables(cards: Sequence[Card], families: dict[str, Family]) -> str:
+    """Write all that the cards know as tables in Markdown.
+
+    Args:
+        cards: The cards.
+        families: What their families are.
+
+    Returns:
+        A table of the families, two per data set (its models, and their runs), and
+        the sources of what is published.
+    """
+    runs = [run for card in cards for run in card.published]
+    sources = list(dict.fromkeys(run.source for run in runs if run.source))
+    parts = ['## Families', _write_families(cards, families)]
     for benchmark in BENCHMARKS.values():
         group = [card for card in cards if card.benchmark is benchmark]
         if group:
-            parts.append(f'**{benchmark.task}**\n\n{_write_table(group, sources)}')
-    listed = [f'[{i}] {source}' for i, source in enumerate(sources, start=1)]
-    parts.append(
-        '\n'.join(['Published figures are from:', '', *map('- {}'.format, listed)])
-    )
+            parts += [f'## {benchmark.task}', _write_table(group, sources)]
+            parts += ['Runs and files:', _write_runs(group, sources)]
+    listed = [f'- [{i}] {source}' for i, source in enumerate(sources, start=1)]
+    parts += ['## Sources of the published figures', '\n'.join(listed)]
     return '\n\n'.join(parts)
 
 
@@ -341,10 +371,25 @@ def _given(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if value is not None}
 
 
+def _write_families(cards: Sequence[Card], families: dict[str, Family]) -> str:
+    used = {card.family for card in cards}
+    rows = [
+        [
+            f'`{kind}`',
+            f'[{family.title}]({family.paper})',
+            f'[code]({family.code})',
+            ', '.join(family.architecture),
+        ]
+        for kind, family in families.items()
+        if kind in used
+    ]
+    return make_table(['type', 'paper', 'published with', 'made of'], rows)
+
+
 def _write_table(cards: Sequence[Card], sources: Sequence[str]) -> str:
     benchmark = cards[0].benchmark
     if cards[0].macs is not None:
-        heads = ['model', 'channels', 'blocks a stage', 'params M', 'backbone alone']
+        heads = ['model', 'channels', 'blocks per stage', 'params M', 'backbone alone']
         heads.append('GMACs')
     else:
         heads = ['model', 'params M', 'backbone alone']
@@ -352,22 +397,63 @@ def _write_table(cards: Sequence[Card], sources: Sequence[str]) -> str:
         heads += [f'{metric.name}, published', f'{metric.name}, measured here']
     rows = []
     for card in cards:
-        row = [f'[`{card.name}`]({card.config})']
+        row = [f'[`{card.name}`](../{card.config})']
         if card.macs is not None:
             row += [' '.join(map(str, card.channels)), ' '.join(card.blocks)]
         row += [_millions(card.parameters), _millions(card.backbone_parameters)]
         if card.macs is not None:
-            row.append(f'{card.macs / 1e9:.3f}')
+            row.append(_billions(card.macs))
         for metric in benchmark.metrics:
             row += [_published(card, metric, sources), _measured(card, metric)]
         rows.append(row)
     return make_table(heads, rows)
 
 
+def _write_runs(cards: Sequence[Card], sources: Sequence[str]) -> str:
+    rows = []
+    for card in cards:
+        for run in card.published:
+            latency = [f'{ms} ({device})' for device, ms in run.latency.items()]
+            file = run.file or 'listed here'
+            rows.append(
+                [
+                    f'`{card.name}`',
+                    run.setting or '',
+                    f'published {_reference(run, sources)}'.strip(),
+                    ', '.join(latency),
+                    f'[{file}]({run.where})' if run.where else '',
+                ]
+            )
+        rows += [
+            [
+                f'`{card.name}`',
+                result.setting or '',
+                f'measured on {result.machine}, {result.date}',
+                '',
+                f'{result.checkpoint}, SHA-256 `{result.sha256}`',
+            ]
+            for result in card.measured
+        ]
+    return make_table(['model', 'setting', 'origin', 'ms per image', 'file'], rows)
+
+
+def _best(card: Card) -> str:
+    """The highest published figures, linked to the config."""
+    figures = []
+    for metric in card.benchmark.metrics:
+        runs = [run for run in card.published if metric.name in run.figures]
+        if runs:
+            figures.append(f'{max(run.figures[metric.name] for run in runs):.1f}')
+    return f'[{" / ".join(figures) or "config"}]({card.config})'
+
+
+def _reference(run: PublishedRun, sources: Sequence[str]) -> str:
+    return f'[{sources.index(run.source) + 1}]' if run.source else ''
+
+
 def _published(card: Card, metric: Metric, sources: Sequence[str]) -> str:
     return ', '.join(
-        f'{_figure(run.figures[metric.name], run.setting)}'
-        f' [{sources.index(run.source) + 1}]'
+        f'{_figure(run.figures[metric.name], run.setting)} {_reference(run, sources)}'
         for run in card.published
         if metric.name in run.figures
     )
@@ -386,6 +472,10 @@ def _figure(value: float, setting: str | None) -> str:
 
 def _millions(number: int) -> str:
     return f'{number / 1e6:.3f}'
+
+
+def _billions(number: int) -> str:
+    return f'{number / 1e9:.3f}'
 
 
 def _to_yaml(content: Any) -> str:

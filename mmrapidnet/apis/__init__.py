@@ -1,1 +1,1 @@
-""""""
+"""What the command lines in `tools/` call: train, test, infer, analyze."""

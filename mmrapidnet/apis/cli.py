@@ -142,10 +142,10 @@ def load_config(
         UserError: If there is no such config.
     """
     from mmrapidnet import compat
-    from mmrapidnet.config import load as config
+    from mmrapidnet.config import load
 
     compat.apply()
-    return config.load_config(
+    return load.load_config(
         args.config, args.cfg_options, args.data_root, work_dir, adapt
     )
 
@@ -161,7 +161,7 @@ def load_run_config(args: argparse.Namespace, configs: Path) -> Config:
         The config.
 
     Raises:
-        UserError: As :func:`load_config`, if the data are asked for in two places, or
+        UserError: As `load_config`, if the data are asked for in two places, or
             if the launcher did not start this process.
     """
     from mmrapidnet.apis.shapes import point_at_shapes

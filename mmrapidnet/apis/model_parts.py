@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,21 +68,32 @@ def measure_config(
     if 'model' not in cfg:
         raise UserError(f'{cfg.filename} has no model')
     with DefaultScope.overwrite_default_scope(scope):
-        try:
+        with in_one_line(f'the model of {cfg.filename} cannot be built'):
             model = revert_sync_batchnorm(build_model(cfg)).eval()
-        except UserError:
-            raise
-        except Exception as error:  # of a model of any kind
-            raise UserError(
-                f'the model of {cfg.filename} cannot be built: {_in_short(error)}'
-            ) from error
-        try:
+        with in_one_line(
+            f'the model of {cfg.filename} cannot be run on an image of {size[0]}x'
+            f'{size[1]} (--size HEIGHT WIDTH)'
+        ):
             return measure_parts(model, size), size
-        except Exception as error:
-            raise UserError(
-                f'the model of {cfg.filename} cannot be run on an image of {size[0]}x'
-                f'{size[1]} (--size HEIGHT WIDTH): {_in_short(error)}'
-            ) from error
+
+
+@contextmanager
+def in_one_line(what: str) -> Iterator[None]:
+    """Say in one line what a model of any kind does not do.
+
+    Args:
+        what: What went wrong if anything does, such as 'the model cannot be built'.
+
+    Raises:
+        UserError: Instead of whatever the model raises, with its first line.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        text = next(filter(None, map(str.strip, str(error).splitlines())), '')
+        raise UserError(f'{what}: {type(error).__name__}: {text}') from error
 
 
 def measure_parts(model: nn.Module, size: tuple[int, int]) -> list[Part]:
@@ -256,8 +268,3 @@ def _count_per_box(roi_head: nn.Module, kind: str, head: nn.Module) -> int | Non
         return count_macs(head, size, extractor.out_channels)
     except Exception:  # a head that needs more than the features of a box
         return None
-
-
-def _in_short(error: Exception) -> str:
-    text = next(filter(None, map(str.strip, str(error).splitlines())), '')
-    return f'{type(error).__name__}: {text}'

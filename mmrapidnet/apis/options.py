@@ -65,7 +65,7 @@ def fuse_optimizer(cfg: Config) -> None:
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:
-    """Scale the learning rate with the images a step over the config's base.
+    """Scale the learning rate with the images per step over the config's base.
 
     Args:
         cfg: The config, changed in place.
@@ -76,7 +76,7 @@ def enable_auto_scale_lr(cfg: Config) -> None:
     if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
         raise UserError(
             '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the '
-            'config: the number of images a step its learning rate was set for'
+            'config: the number of images per step its learning rate was set for'
         )
     cfg.auto_scale_lr.enable = True
 
@@ -89,8 +89,8 @@ def accumulate(cfg: Config, parts: int | Literal['recipe']) -> None:
 
     Args:
         cfg: The config, changed in place.
-        parts: Batches a step; 'recipe' for as many as make the images a step those that
-            the config's learning rate was set for.
+        parts: Batches per step; 'recipe' for as many as make the images per step those
+            that the config's learning rate was set for.
 
     Raises:
         UserError: If it is not positive, or the config does not say for which batch its
@@ -114,15 +114,15 @@ def _parts_of_recipe(cfg: Config) -> int:
     if base is None:
         raise UserError(
             '--accumulate without a number needs auto_scale_lr=dict(base_batch_size='
-            '...) in the config: the number of images a step its learning rate was set '
-            'for'
+            '...) in the config: the number of images per step its learning rate was '
+            'set for'
         )
     processes = number_of_processes(cfg)
     batch = cfg.train_dataloader.batch_size
     parts, rest = divmod(base, processes * batch)
     if rest:
         raise UserError(
-            f'--accumulate: {base} images a step (auto_scale_lr.base_batch_size) are '
+            f'--accumulate: {base} images per step (auto_scale_lr.base_batch_size) are '
             f'not a multiple of {processes} processes x {batch} images; choose another '
             'train_dataloader.batch_size, or give --accumulate N and --auto-scale-lr'
         )

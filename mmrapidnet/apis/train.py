@@ -21,8 +21,8 @@ from mmrapidnet.config.load import add_hook, check_work_dir
 from mmrapidnet.datasets.check.precheck import check_datasets
 from mmrapidnet.engine.confusion import count_confusion
 from mmrapidnet.engine.dist import naming_lost_ranks
-from mmrapidnet.engine.hooks.broadcast_buffers import SameBuffersHook
-from mmrapidnet.engine.hooks.check_invalid_loss import InvalidLossHook
+from mmrapidnet.engine.hooks.broadcast_buffers import BroadcastBuffersHook
+from mmrapidnet.engine.hooks.check_invalid_loss import CheckInvalidLossHook
 from mmrapidnet.engine.hooks.check_warmup import CheckWarmupHook
 from mmrapidnet.engine.hooks.last_validation import (
     LastValidationHook,
@@ -33,7 +33,7 @@ from mmrapidnet.engine.resume import (
     adopt_seed,
     find_start,
     full_disk_in_one_line,
-    make_survivable,
+    make_resumable,
 )
 from mmrapidnet.engine.resume_settings import ResumeSettingsHook
 from mmrapidnet.utils.errors import UserError
@@ -61,13 +61,13 @@ def train(cfg: Config, check_data: bool = False) -> dict[str, float]:
             is lost.
     """
     _check(cfg, check_data)
-    make_survivable(cfg)
+    make_resumable(cfg)
     count_confusion(cfg, 'val_evaluator')
     if cfg.get('launcher', 'none') != 'none':
-        add_hook(cfg, SameBuffersHook)
+        add_hook(cfg, BroadcastBuffersHook)
     with naming_lost_ranks(), full_disk_in_one_line(cfg):
         runner = _prepare(cfg)
-        runner.register_hook(InvalidLossHook())
+        runner.register_hook(CheckInvalidLossHook())
         runner.register_hook(CheckWarmupHook())
         runner.register_hook(LastValidationHook())
         progress = _ProgressHook()

@@ -95,7 +95,7 @@ def is_names(names: Any) -> bool:
 def is_palette(palette: Any) -> bool:
     """Whether something is a list of colours, or says that there is none.
 
-    Example:
+    Examples:
         >>> is_palette([(255, 0, 0)]), is_palette('random'), is_palette(['red'])
         (True, True, False)
     """

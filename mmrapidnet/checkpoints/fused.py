@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmrapidnet.utils.errors import UserError, plain
+from mmrapidnet.utils.errors import UserError, sanitize
 
 RECORD = 'mmrapidnet_fused'
 
@@ -31,7 +31,7 @@ def refuse_fused(content: dict[str, Any], checkpoint: str) -> None:
     """
     if is_fused_checkpoint(content):
         record = content['meta'][RECORD]
-        source = plain(record.get('source') if isinstance(record, dict) else record)
+        source = sanitize(record.get('source') if isinstance(record, dict) else record)
         raise UserError(
             f'{checkpoint} is fused, for evaluation only: start from the checkpoint '
             f'it was made from, {source}'

@@ -25,7 +25,7 @@ class _Candidate(NamedTuple):
     path: Path
 
 
-def find_newest_whole(
+def find_latest(
     folder: Path, template: str, pointer: Path
 ) -> tuple[dict[str, Any], str] | None:
     """Find the newest whole checkpoint of a run, and read it.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmrapidnet.checkpoints import safetensors_file
-from mmrapidnet.utils.atomic import write_whole
+from mmrapidnet.utils.atomic import write_atomic
 from mmrapidnet.utils.errors import UserError
 
 
@@ -54,7 +54,7 @@ def write_checkpoint(dst: Path, state: dict[str, Tensor], meta: dict[str, Any]) 
         for name, value in state.items()
     }
     try:
-        write_whole(dst, _to_bytes(state, meta, dst.suffix))
+        write_atomic(dst, _to_bytes(state, meta, dst.suffix))
     except OSError as error:
         raise UserError(f'{dst} cannot be written: {error.strerror}') from error
 

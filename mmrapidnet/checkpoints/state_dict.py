@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmrapidnet.checkpoints.convert.detect import refuse_unconverted
 from mmrapidnet.checkpoints.fused import refuse_fused
-from mmrapidnet.utils.errors import UserError, plain
+from mmrapidnet.utils.errors import UserError, sanitize
 
 # How the weights of a backbone are called in a file: bare, or inside a model.
 _PREFIXES = ('', 'backbone.')
@@ -49,7 +49,7 @@ def load_pretrained(
     source = get_state_dict(content, checkpoint)
     target = module.state_dict()
     prefix = find_prefix(source, target, prefix)
-    check_account(source, target, prefix, type(module).__name__, checkpoint)
+    check_state_dict(source, target, prefix, type(module).__name__, checkpoint)
     module.load_state_dict({name: source[prefix + name] for name in target})
     dropped = sorted(set(source) - {prefix + name for name in target})
     print_log(
@@ -76,7 +76,7 @@ def find_prefix(
         The prefix that is given, with a dot at its end, or else the one of none and
         ``backbone.`` that matches more.
 
-    Example:
+    Examples:
         >>> find_prefix({'backbone.a': 0, 'head.a': 0}, {'a': 0})
         'backbone.'
         >>> find_prefix({'backbone.a': 0, 'head.a': 0}, {'a': 0}, 'head')
@@ -126,7 +126,7 @@ def get_state_dict(content: dict[str, Any], checkpoint: str) -> dict[str, Tensor
     if unnamed is not None:
         raise UserError(
             f'{checkpoint} holds no weights: expected names of tensors, but found '
-            f'{plain(unnamed)}, of type {type(unnamed).__name__}'
+            f'{sanitize(unnamed)}, of type {type(unnamed).__name__}'
         )
     state = {
         name.removeprefix('module.'): value
@@ -157,7 +157,7 @@ def check_fits(model: nn.Module, content: dict[str, Any], checkpoint: str) -> No
     """
     model = model.module if is_model_wrapper(model) else model
     state = get_state_dict(content, checkpoint)
-    check_account(state, model.state_dict(), '', type(model).__name__, checkpoint)
+    check_state_dict(state, model.state_dict(), '', type(model).__name__, checkpoint)
 
 
 def check_start(model: nn.Module, content: dict[str, Any], checkpoint: str) -> None:
@@ -171,7 +171,7 @@ def check_start(model: nn.Module, content: dict[str, Any], checkpoint: str) -> N
         checkpoint: The file's name, for the message.
 
     Raises:
-        UserError: As :func:`check_backbone`.
+        UserError: As `check_backbone`.
     """
     model = model.module if is_model_wrapper(model) else model
     state = get_state_dict(content, checkpoint)
@@ -217,7 +217,7 @@ def check_backbone(
         if 2 * len(missing) < len(target):
             target = {k: v for k, v in target.items() if prefix + k in source}
             _say_missing(missing, name, checkpoint)
-    check_account(source, target, prefix, name, checkpoint)
+    check_state_dict(source, target, prefix, name, checkpoint)
 
 
 def _say_missing(missing: list[str], model_name: str, checkpoint: str) -> None:
@@ -230,7 +230,7 @@ def _say_missing(missing: list[str], model_name: str, checkpoint: str) -> None:
         )
 
 
-def check_account(
+def check_state_dict(
     source: dict[str, Tensor],
     target: dict[str, Tensor],
     prefix: str,
@@ -280,11 +280,11 @@ def check_account(
 def shorten(names, most: int = 3) -> str:
     """Join the first few names of many.
 
-    Example:
+    Examples:
         >>> shorten(['a', 'b', 'c', 'd'])
         'a, b, c, ...'
     """
     names = list(names)
-    return ', '.join(plain(name) for name in names[:most]) + (
+    return ', '.join(sanitize(name) for name in names[:most]) + (
         ', ...' if len(names) > most else ''
     )

@@ -1,7 +1,7 @@
-"""Mends for the installed OpenMMLab stack, each in a module with its reason.
+"""Patches of the installed OpenMMLab stack, each in a module with its reason.
 
-Nothing here happens by importing :mod:`mmrapidnet`: our tools call
-:func:`apply`, and a config does it for stock scripts with
+Nothing here happens by importing `mmrapidnet`: our tools call
+`apply`, and a config does it for stock scripts with
 ``custom_imports = dict(imports=['mmrapidnet', 'mmrapidnet.compat.patch_all'])``.
 """
 
@@ -18,16 +18,16 @@ from mmrapidnet.compat import (
     no_workers,
     pretrained_init,
     resume,
+    safe_checkpoints,
     torchvision_ops,
     workers,
 )
-from mmrapidnet.compat import safe_checkpoints as checkpoint
 
 # torchvision first: the others import mmengine, which looks for it.
-MENDS = (
+PATCHES = (
     torchvision_ops,
     config_packages,
-    checkpoint,
+    safe_checkpoints,
     inferencer,
     layer_decay,
     pretrained_init,
@@ -44,6 +44,6 @@ MENDS = (
 
 
 def apply() -> None:
-    """Apply every mend whose condition holds; calling it again changes nothing."""
-    for mend in MENDS:
-        mend.apply()
+    """Apply every patch whose condition holds; calling it again changes nothing."""
+    for patch in PATCHES:
+        patch.apply()

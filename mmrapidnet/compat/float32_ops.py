@@ -7,8 +7,8 @@ Reason:
     of the features, where bfloat16 leaves 8 bits: at x = 1000 a step of 4 pixels.
 
 Condition:
-    ``AmpOptimWrapper`` is used on a CPU (:mod:`mmrapidnet.compat.amp` applies
-    this mend); mmdet's part if mmdet's models are in use by then.
+    ``AmpOptimWrapper`` is used on a CPU (`mmrapidnet.compat.amp` applies
+    this patch); mmdet's part if mmdet's models are in use by then.
 
 What it does:
     Converts what enters these operators from bfloat16 or float16 to float32.
@@ -51,8 +51,8 @@ def apply() -> None:
 @functools.cache  # once for each operator
 def _compute_in_float32(operator: type) -> None:
     static = isinstance(vars(operator)['forward'], staticmethod)
-    mended = _in_float32(operator.forward)
-    operator.forward = staticmethod(mended) if static else mended
+    patched = _in_float32(operator.forward)
+    operator.forward = staticmethod(patched) if static else patched
 
 
 def _in_float32(forward: Callable) -> Callable:

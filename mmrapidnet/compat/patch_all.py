@@ -1,4 +1,4 @@
-"""Importing this module applies the mends: the name for ``custom_imports``."""
+"""Importing this module applies all patches: the name for ``custom_imports``."""
 
 from mmrapidnet.compat import apply
 

@@ -10,7 +10,7 @@ Condition:
     Always.
 
 What it does:
-    Holds the file to :func:`mmrapidnet.checkpoints.state_dict.check_backbone` before
+    Holds the file to `mmrapidnet.checkpoints.state_dict.check_backbone` before
     it loads, and finds the prefix ``backbone.`` by itself where the config gives none.
     (Backbones of this project load without ``PretrainedInit``, and every tensor.)
 """

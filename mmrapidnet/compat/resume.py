@@ -11,7 +11,7 @@ Condition:
 
 What it does:
     Whatever fails while a checkpoint is loaded or resumed becomes a
-    :class:`UserError`, and values of another kind than those they take the place
+    `UserError`, and values of another kind than those they take the place
     of are refused.
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from mmrapidnet.utils.errors import UserError, plain
+from mmrapidnet.utils.errors import UserError, sanitize
 
 
 def apply() -> None:
@@ -50,7 +50,7 @@ def _in_one_line(
         except Exception as error:
             raise UserError(
                 f'a run cannot start from {filename}: '
-                f'{type(error).__name__}: {plain(error, 300)}'
+                f'{type(error).__name__}: {sanitize(error, 300)}'
             ) from error
         return result
 

@@ -47,7 +47,7 @@ def _load_extension(folder: str) -> None:
     """
     for file in Path(folder).glob('_C*'):
         if file.name.endswith(tuple(EXTENSION_SUFFIXES)):
-            # OSError: built for another torch, the case mended here.
+            # OSError: built for another torch, the case patched here.
             with contextlib.suppress(OSError):
                 torch.ops.load_library(str(file))
 

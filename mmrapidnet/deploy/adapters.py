@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mmrapidnet.deploy.inference import ExportedModel
 from mmrapidnet.deploy.metadata import check_config
-from mmrapidnet.utils.errors import UserError, plain
+from mmrapidnet.utils.errors import UserError, sanitize
 
 # Scope of a config: the model that takes the place of its own.
 _ADAPTORS = {
@@ -85,9 +85,9 @@ class ExportedFile(BaseModel):
         check_config(metadata, Config(dict(model=model)), path)
         if metadata['kind'] != self.kind:
             raise UserError(
-                f'{path} holds the {plain(metadata["kind"])} of '
-                f'{plain(metadata.get("config"))}, which cannot be tested or drawn: a '
-                f'whole {self.kind} is needed, exported with --part whole'
+                f'{path} holds the {sanitize(metadata["kind"])} of '
+                f'{sanitize(metadata.get("config"))}, which cannot be tested or drawn: '
+                f'a whole {self.kind} is needed, exported with --part whole'
             )
         self.dataset_meta = {'classes': metadata['classes']}
         if isinstance(metadata['palette'], list):

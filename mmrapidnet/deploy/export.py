@@ -14,7 +14,7 @@ from rich.console import Console
 
 from mmrapidnet.checkpoints.state_dict import read_checkpoint
 from mmrapidnet.config.libraries import require_library
-from mmrapidnet.deploy.formats import check_held, load_format
+from mmrapidnet.deploy.formats import check_supported, load_format
 from mmrapidnet.deploy.fuse import fuse
 from mmrapidnet.deploy.graphs import Graph, build_graph, require_torch
 from mmrapidnet.deploy.inference import ExportedModel, read_settings, to_batch
@@ -26,7 +26,7 @@ from mmrapidnet.deploy.preprocess import (
     first_test_image,
 )
 from mmrapidnet.deploy.verify import Difference, compare, make_table
-from mmrapidnet.utils.atomic import in_place_of
+from mmrapidnet.utils.atomic import replace_atomic
 from mmrapidnet.utils.errors import UserError
 
 CALIBRATION_IMAGES = 300
@@ -98,7 +98,7 @@ def export(
 
     model = fuse(load_model(cfg, read_checkpoint(checkpoint), checkpoint))
     graph = build_graph(model, part)
-    check_held(writer.NAME, writer.PRECISIONS, graph.kind, precision)
+    check_supported(writer.NAME, writer.PRECISIONS, graph.kind, precision)
     if size is None and not writer.is_dynamic(graph):
         size = pixels.shape[:2]
         _say_fixed(out, size, graph, writer.NAME)
@@ -108,7 +108,7 @@ def export(
     if precision == 'int8':
         calibration = _calibrate(cfg, calibration_images, size)
 
-    with in_place_of(out) as path:
+    with replace_atomic(out) as path:
         writer.write(
             graph,
             torch.from_numpy(to_batch(pixels)),

@@ -33,7 +33,7 @@ def fuse(model: nn.Module) -> nn.Module:
         UserError: If the model is in training mode. ``train()`` of the copy raises
             one, too.
 
-    Example:
+    Examples:
         >>> from mmrapidnet.models import RapidNet
         >>> fused = fuse(RapidNet(arch='ti').eval())
         >>> is_fused(fused), any('norm' in name for name in fused.state_dict())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import mmrapidnet
 from mmrapidnet.checkpoints.dataset_meta import get_labels, get_meta
 from mmrapidnet.checkpoints.fused import RECORD, is_fused_checkpoint
 from mmrapidnet.checkpoints.save import check_destination, sha256_of, write_checkpoint
@@ -14,6 +13,7 @@ from mmrapidnet.config.load import load_config
 from mmrapidnet.deploy.fuse import fuse
 from mmrapidnet.deploy.loading import load_model
 from mmrapidnet.utils.errors import UserError
+from mmrapidnet.version import __version__
 
 # What the new file takes over: the labels, and where published weights came from.
 _KEPT = ('dataset_meta', 'mmrapidnet_conversion')
@@ -73,7 +73,7 @@ def fuse_checkpoint(src: str | Path, dst: str | Path, config: str) -> Fusion:
         sha256=sha256_of(src),
         tensors_before=len(before),
         tensors=len(fused),
-        version=mmrapidnet.version.__version__,
+        version=__version__,
     )
     get_labels(content, str(src))
     meta = get_meta(content)

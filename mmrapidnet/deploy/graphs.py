@@ -139,7 +139,7 @@ def build_graph(model: nn.Module, part: str = 'whole') -> Graph:
 
     Args:
         model: A model of mmdet, mmseg or mmpretrain in evaluation mode, as a rule
-            fused by :func:`mmrapidnet.deploy.fuse`. It is shared, not copied.
+            fused by `mmrapidnet.deploy.fuse`. It is shared, not copied.
         part: 'whole', 'backbone', or 'dense' for a detector without what follows its
             convolutions. Defaults to 'whole'.
 

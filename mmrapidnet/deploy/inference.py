@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from mmrapidnet.deploy import postprocess as results
+from mmrapidnet.deploy import postprocess
 from mmrapidnet.deploy.formats import open_session
+from mmrapidnet.deploy.isolated import IsolatedSession
 from mmrapidnet.deploy.metadata import channels_of
 from mmrapidnet.utils.errors import UserError
 
@@ -46,7 +47,7 @@ class ExportedModel:
         metadata: What it says of itself: ``kind``, ``classes``, ``input``,
             ``outputs``, ``precision``, ``config``, ...
 
-    Example:
+    Examples:
         From a picture to labelled pixels or objects, with no config and no model::
 
             model = ExportedModel('semfpn.onnx')
@@ -63,9 +64,8 @@ class ExportedModel:
         isolated: bool = False,
     ) -> None:
         self.path = Path(path)
-        self._session = open_session(
-            self.path, threads=threads, size=size, isolated=isolated
-        )
+        open_file = IsolatedSession if isolated else open_session
+        self._session = open_file(self.path, threads=threads, size=size)
         self.metadata: dict[str, Any] = self._session.metadata
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -108,10 +108,10 @@ class ExportedModel:
                 width and height over those of ``size``.
 
         Returns:
-            - of a detector ``boxes`` (K, 4) xyxy in pixels, ``scores`` (K,),
-              ``labels`` (K,) and ``masks`` (K, *size), bool;
-            - of a segmenter ``labels`` (*size), int64;
-            - of a classifier ``scores`` (classes,), which sum to 1, and ``label`` ().
+            The results by name. A detector gives ``boxes`` (K, 4) xyxy in pixels,
+            ``scores`` (K,), ``labels`` (K,) and ``masks`` (K, *size), bool; a
+            segmenter ``labels`` (*size), int64; a classifier ``scores`` (classes,),
+            which sum to 1, and ``label`` ().
 
         Raises:
             UserError: As for a call; also if the file holds only a part of a model.
@@ -135,7 +135,7 @@ class ExportedModel:
             return _finish_detector(outputs, size, scale, **settings)
         if kind == 'segmenter':
             return _finish_segmenter(outputs, [(height, width), size], **settings)
-        scores = results.softmax(outputs['logits'][0])
+        scores = postprocess.softmax(outputs['logits'][0])
         return {'scores': scores, 'label': scores.argmax()}
 
 
@@ -169,7 +169,7 @@ def read_settings(model: nn.Module, kind: str) -> dict[str, Any]:
 
 def _finish_detector(outputs, size, scale, mask_threshold) -> dict[str, np.ndarray]:
     boxes = outputs['boxes'] / np.float32([*scale, *scale])
-    masks = results.paste_masks(outputs['masks'], boxes, size, mask_threshold)
+    masks = postprocess.paste_masks(outputs['masks'], boxes, size, mask_threshold)
     return {**outputs, 'boxes': boxes, 'masks': masks}
 
 
@@ -178,7 +178,7 @@ def _finish_segmenter(
 ) -> dict[str, np.ndarray]:
     logits = outputs['logits'][0]
     if len(logits) == 1:
-        labels = results.foreground_map(logits, sizes, threshold, align_corners)
+        labels = postprocess.foreground_map(logits, sizes, threshold, align_corners)
     else:
-        labels = results.label_map(logits, sizes, align_corners)
+        labels = postprocess.label_map(logits, sizes, align_corners)
     return {'labels': labels}

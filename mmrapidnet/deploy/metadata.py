@@ -16,12 +16,12 @@ from mmengine.fileio import get_local_path
 from mmengine.registry import DATASETS
 from torch.nn.modules.batchnorm import _BatchNorm
 
-import mmrapidnet
 from mmrapidnet.checkpoints.dataset_meta import get_labels, is_names, is_palette
 from mmrapidnet.checkpoints.save import sha256_of
 from mmrapidnet.checkpoints.state_dict import read_checkpoint
 from mmrapidnet.config.load import iter_datasets
-from mmrapidnet.utils.errors import UserError, plain
+from mmrapidnet.utils.errors import UserError, sanitize
+from mmrapidnet.version import __version__
 
 if TYPE_CHECKING:
     from mmrapidnet.deploy.graphs import Graph
@@ -90,7 +90,7 @@ def describe(
         **_describe_config(cfg, checkpoint),
         'checkpoint': checkpoint and _describe_checkpoint(checkpoint),
         'versions': {
-            'mmrapidnet': mmrapidnet.version.__version__,
+            'mmrapidnet': __version__,
             'torch': torch.__version__,
         },
     }
@@ -148,8 +148,8 @@ def from_text(text: str | None, path: Path) -> dict[str, Any]:
         ) from error
     if found != VERSION:
         raise UserError(
-            f'{path} describes itself in version {plain(found)}, but this mmrapidnet '
-            f'{mmrapidnet.version.__version__} reads version {VERSION}: export it again'
+            f'{path} describes itself in version {sanitize(found)}, but this '
+            f'mmrapidnet {__version__} reads version {VERSION}: export it again'
         )
     damaged = [key for key in _NEEDED if key not in metadata] + [
         key
@@ -234,7 +234,7 @@ def check_config(metadata: dict[str, Any], cfg: Config, path: str | Path) -> Non
         return
     config = Path(cfg.filename).name if cfg.filename else 'the config given'
     raise UserError(
-        f'{path} was exported from the model of {plain(metadata.get("config"))}, '
+        f'{path} was exported from the model of {sanitize(metadata.get("config"))}, '
         'which is not '
         f'that of {config}: give the config (and options) it was exported with'
     )

@@ -29,7 +29,7 @@ def label_map(
     Returns:
         (H, W), int64, of the last of ``sizes``; of two equal logits the first class.
 
-    Example:
+    Examples:
         >>> logits = np.array([[[0, 3]], [[1, 0]]], dtype=np.float32)
         >>> label_map(logits, [(1, 8)])
         array([[1, 1, 1, 0, 0, 0, 0, 0]])
@@ -95,7 +95,7 @@ def paste_masks(
     Returns:
         (K, H, W), bool.
 
-    Example:
+    Examples:
         >>> paste_masks(np.ones((1, 28, 28)), np.array([[1.0, 0, 3, 1]]), (2, 4))
         array([[[False,  True,  True, False],
                 [False, False, False, False]]])

@@ -104,7 +104,7 @@ def compare_detections(
     Returns:
         Differences of the matched detections, then the disagreement of all.
 
-    Example:
+    Examples:
         >>> one = dict(
         ...     boxes=np.array([[0.0, 0.0, 10.0, 10.0]]),
         ...     scores=np.array([0.5]),
@@ -153,7 +153,7 @@ def disagreement(
     Returns:
         The disagreement; 0 if both are empty.
 
-    Example:
+    Examples:
         >>> float(disagreement(np.eye(2), np.array([0.8, 0.6]), np.array([0.8, 0.0])))
         0.219...
     """

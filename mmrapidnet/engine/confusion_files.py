@@ -77,7 +77,7 @@ def share_of_rows(matrix: np.ndarray) -> np.ndarray:
     Returns:
         Fractions; NaN in a row without any.
 
-    Example:
+    Examples:
         >>> share_of_rows(np.array([[3, 1], [0, 0]])).tolist()
         [[0.75, 0.25], [nan, nan]]
     """

@@ -45,7 +45,7 @@ def seed_generators(*numbers: int) -> None:
     Args:
         numbers: Whole numbers from 0 on; other numbers give independent sequences.
 
-    Example:
+    Examples:
         >>> seed_generators(0, 7)
         >>> first = random.random()
         >>> seed_generators(0, 7)

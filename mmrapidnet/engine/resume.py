@@ -14,23 +14,23 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mmrapidnet.checkpoints.latest import POINTER, find_newest_whole
+from mmrapidnet.checkpoints.latest import POINTER, find_latest
 from mmrapidnet.config.load import add_import
-from mmrapidnet.engine import loops as repeatable
-from mmrapidnet.engine.hooks import checkpoint as durable_checkpoints
+from mmrapidnet.engine import loops
+from mmrapidnet.engine.hooks import checkpoint
 from mmrapidnet.utils.errors import UserError
 
 # The value of `resume` that stands for the newest whole checkpoint.
 AUTO = 'auto'
 _LOOPS = {
-    'IterBasedTrainLoop': repeatable.RepeatableIterLoop.__name__,
-    'EpochBasedTrainLoop': repeatable.RepeatableEpochLoop.__name__,
+    'IterBasedTrainLoop': loops.RepeatableIterLoop.__name__,
+    'EpochBasedTrainLoop': loops.RepeatableEpochLoop.__name__,
 }
-_HOOK = durable_checkpoints.DurableCheckpointHook.__name__
+_HOOK = checkpoint.DurableCheckpointHook.__name__
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def make_survivable(cfg: Config) -> None:
+def make_resumable(cfg: Config) -> None:
     """Put the repeatable loop and the durable checkpoints into a config.
 
     A config without a seed gets 0: mmengine would draw one, and a run that is killed
@@ -50,13 +50,13 @@ def make_survivable(cfg: Config) -> None:
         loop.type = 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'
     if loop.type in _LOOPS:
         loop.type = _LOOPS[loop.type]
-        add_import(cfg, repeatable.__name__)
+        add_import(cfg, loops.__name__)
     elif loop.type not in _LOOPS.values():
         _say(
             f'a killed run of a {loop.type} cannot be repeated exactly, only those of '
             f'{" and ".join(_LOOPS)}'
         )
-    _make_checkpoints_durable(cfg)
+    _make_checkpoints_atomic(cfg)
 
 
 def find_start(cfg: Config) -> tuple[dict[str, Any], str] | None:
@@ -69,7 +69,7 @@ def find_start(cfg: Config) -> tuple[dict[str, Any], str] | None:
         The checkpoint's content and its path; None if there is none, in which case
         the run starts as the config says.
     """
-    found = _find_newest(cfg)
+    found = _find_latest(cfg)
     cfg.resume = found is not None
     if found is None:
         folder = _checkpoint_folder(cfg)
@@ -112,7 +112,7 @@ def full_disk_in_one_line(cfg: Config) -> Iterator[None]:
         if error.errno not in _FULL:
             raise
         free = shutil.disk_usage(cfg.work_dir).free / 2**20
-        _, good = _find_newest(cfg) or (None, 'none')
+        _, good = _find_latest(cfg) or (None, 'none')
         raise UserError(
             f'{error.filename or "a file"} cannot be written: '
             f'{os.strerror(error.errno)}, {free:.0f} MB are free; last whole '
@@ -120,7 +120,7 @@ def full_disk_in_one_line(cfg: Config) -> Iterator[None]:
         ) from error
 
 
-def _make_checkpoints_durable(cfg: Config) -> None:
+def _make_checkpoints_atomic(cfg: Config) -> None:
     """Exchange the hook, if it is mmengine's own and writes to local files."""
     hooks = cfg.get('default_hooks') or {}
     hook = hooks.get('checkpoint', dict(type='CheckpointHook', interval=1))
@@ -139,15 +139,15 @@ def _make_checkpoints_durable(cfg: Config) -> None:
         return
     kept = {key: hook[key] for key in hook if key not in elsewhere}
     cfg.default_hooks = {**hooks, 'checkpoint': {**kept, 'type': _HOOK}}
-    add_import(cfg, durable_checkpoints.__name__)
+    add_import(cfg, checkpoint.__name__)
 
 
-def _find_newest(cfg: Config) -> tuple[dict[str, Any], str] | None:
+def _find_latest(cfg: Config) -> tuple[dict[str, Any], str] | None:
     hook = _checkpoint_hook(cfg)
     unit = 'epoch' if hook.get('by_epoch', True) else 'iter'
     template = hook.get('filename_tmpl') or unit + '_{}.pth'
     pointer = Path(cfg.work_dir) / POINTER
-    return find_newest_whole(_checkpoint_folder(cfg), template, pointer)
+    return find_latest(_checkpoint_folder(cfg), template, pointer)
 
 
 def _checkpoint_folder(cfg: Config) -> Path:

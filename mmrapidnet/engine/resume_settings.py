@@ -15,7 +15,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmrapidnet.engine.loops import EPOCH_LENGTH
-from mmrapidnet.utils.errors import UserError, plain
+from mmrapidnet.utils.errors import UserError, sanitize
 
 _NEW_RECIPE = 'to start another run from its weights, give load_from without resume'
 # What is no setting but follows from others, or from how far the run is.
@@ -312,4 +312,4 @@ def _same(new: Any, old: Any) -> bool:
 
 
 def _differ(name: str, new: Any, old: Any) -> str:
-    return f'{name} {plain(new)} ({plain(old)} in the checkpoint)'
+    return f'{name} {sanitize(new)} ({sanitize(old)} in the checkpoint)'

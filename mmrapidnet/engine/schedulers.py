@@ -34,7 +34,7 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
     Raises:
         UserError: If ``end`` is not known.
 
-    Example:
+    Examples:
         >>> import torch
         >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
         >>> scheduler = WarmupCosineLR(

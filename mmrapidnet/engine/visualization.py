@@ -36,7 +36,7 @@ def name_outputs(images: Collection[str], suffix: str | None = None) -> dict[str
     Returns:
         Of each image a relative path.
 
-    Example:
+    Examples:
         >>> names = name_outputs(['set/a/1.jpg', 'set/b/1.jpg'], '.png')
         >>> [path.as_posix() for path in names.values()]
         ['a/1.png', 'b/1.png']

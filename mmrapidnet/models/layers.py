@@ -33,7 +33,7 @@ class ConvNormAct(nn.Sequential):
     Shapes: (N, in_channels, H, W) to (N, out_channels, ceil(H / stride),
     ceil(W / stride)).
 
-    Example:
+    Examples:
         >>> import torch
         >>> layer = ConvNormAct(3, 8, kernel_size=3, stride=2, norm_cfg=dict(type='BN'))
         >>> tuple(layer(torch.zeros(2, 3, 7, 10)).shape)
@@ -305,7 +305,7 @@ class DistilledClassifier(nn.Module):
         norm_cfg: The normalisation. Defaults to ``dict(type='BN')``.
         act_cfg: The activation. Defaults to ``dict(type='GELU')``.
 
-    Example:
+    Examples:
         >>> import torch
         >>> top = DistilledClassifier(224, 512, 10).eval()
         >>> tuple(top(torch.zeros(2, 224, 7, 7)).shape)
@@ -353,7 +353,7 @@ class DistilledLinearClassifier(nn.Module):
         in_channels: Channels of the last feature map.
         num_classes: Number of classes.
 
-    Example:
+    Examples:
         >>> import torch
         >>> top = DistilledLinearClassifier(384, 10).eval()
         >>> tuple(top(torch.zeros(2, 384, 7, 7)).shape)

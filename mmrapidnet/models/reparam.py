@@ -39,7 +39,7 @@ _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 class ChannelShift(nn.Module):
-    """``x + shift``, one number a channel: what a convolution without bias lacks.
+    """``x + shift``, one number per channel: what a convolution without bias lacks.
 
     Args:
         shift: (C,).
@@ -68,7 +68,7 @@ def fold_all(module: nn.Module) -> nn.Module:
     Returns:
         The module, or the one that takes its place.
 
-    Example:
+    Examples:
         >>> layer = ConvNormAct(4, 4, 3, norm_cfg=dict(type='BN'))
         >>> [name for name, _ in fold_all(layer).named_children()]
         ['conv']

@@ -15,7 +15,7 @@ from mmrapidnet.utils.errors import UserError
 PARTIAL = '.partial'
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes) -> None:
     """Write a file so that its name never stands for a part of it.
 
     It is written under a temporary name, synced to the disk and renamed, and the
@@ -68,7 +68,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def in_place_of(out: Path) -> Iterator[Path]:
+def replace_atomic(out: Path) -> Iterator[Path]:
     """Give a temporary path; what is written there, and beside it, is moved at the end.
 
     If anything fails, an interruption included, nothing is left of it, and what was

@@ -20,7 +20,7 @@ def find_device(name: str | None = None) -> torch.device:
     Raises:
         UserError: If there is no such device here.
 
-    Example:
+    Examples:
         >>> find_device('cpu')
         device(type='cpu')
     """

@@ -9,7 +9,7 @@ class UserError(ValueError):
     """
 
 
-def plain(text: object, most: int = 120) -> str:
+def sanitize(text: object, most: int = 120) -> str:
     r"""A file's own words, without what might play tricks on a terminal.
 
     Args:
@@ -19,8 +19,8 @@ def plain(text: object, most: int = 120) -> str:
     Returns:
         Printable characters of ASCII, in one line.
 
-    Example:
-        >>> plain('conv.weight'), plain('\x1b[2Jconv\n')
+    Examples:
+        >>> sanitize('conv.weight'), sanitize('\x1b[2Jconv\n')
         ('conv.weight', '\\x1b[2Jconv\\n')
     """
     return ascii(str(text))[1:-1][:most]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from helpers import tiny_models
 from mmengine.config import Config
 from PIL import Image
 
+from helpers import tiny_models
 from mmrapidnet.config.load import load_config, move_data_root
 from mmrapidnet.datasets.shapes import CLASSES
 

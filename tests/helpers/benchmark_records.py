@@ -1,16 +1,17 @@
-"""A contestant that measures nothing, and made-up results."""
+"""A case that measures nothing, and made-up results."""
 
 from dataclasses import dataclass
 
-from dev.benchmark import latency, rounds
-from dev.benchmark.cases import Contestant
+from dev.benchmark import rounds
+from dev.benchmark.cases import Case
 from dev.benchmark.runtimes import RUNTIMES
-from mmrapidnet.apis.complexity import Complexity
+from dev.model_zoo.classifiers import Complexity
+from mmrapidnet.apis.latency import Timing
 
 
 @dataclass(frozen=True)
-class Fake(Contestant):
-    """A contestant whose call takes no time and gives a number."""
+class Fake(Case):
+    """A case whose call takes no time and gives a number."""
 
     task = 'fake'
 
@@ -33,7 +34,7 @@ def make_row():
     return rounds.make_row(
         'A table',
         fake(runtime='fused', batch=4),
-        latency.Timing((0.5, 1.0, 2.0)),
+        Timing((0.5, 1.0, 2.0)),
         baseline='a/eager',
         baseline_seconds=3.0,
         cost=Complexity(1_500_000, 2_000_000_000),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-FOLDER = Path(__file__).parent / 'data' / 'golden'
+FOLDER = Path(__file__).parents[1] / 'data' / 'golden'
 
 
 def _rng(name: str) -> np.random.RandomState:

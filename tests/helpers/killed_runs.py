@@ -12,14 +12,14 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-from helpers import tiny_models
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
+from helpers import tiny_models
 from mmrapidnet.apis.cli import main_guard
 from mmrapidnet.apis.train import train
-from mmrapidnet.utils import atomic as durable
+from mmrapidnet.utils import atomic
 
 ITERATIONS = 8
 LAYOUTS = {'detector': 'coco', 'segmenter': 'ade'}
@@ -46,7 +46,7 @@ def load_short(kind: str, folder: Path, root: Path, **options) -> Config:
     return cfg
 
 
-class Life:
+class KilledRun:
     """A run in a process of its own, with the modules that are loaded already.
 
     Args:
@@ -159,7 +159,7 @@ def die_at(step: str, name: str) -> Callable[[], None]:
 
     def prepare() -> None:
         if step == 'write':
-            durable.open = open_torn
+            atomic.open = open_torn
         elif step == 'sync':
             os.fsync = die_syncing
         else:

@@ -1,7 +1,7 @@
 """Files that a stranger might send: each wants to run something, or to do harm.
 
-`CRAFTED` is the table: a name, and what makes the bytes of the file, given the path of
-the canary, a file that exists once anything of the crafted one has run.
+`MALICIOUS` is the table: a name, and what makes the bytes of the file, given the path
+of the canary, a file that exists once anything of the malicious one has run.
 """
 
 import argparse
@@ -356,7 +356,7 @@ INSTRUCTIONS = {
     'EXT1': lambda canary: b'\x80\x02\x82\x01)R.',
 }
 
-CRAFTED = {
+MALICIOUS = {
     **{f'zip: {key}': saved(make) for key, make in HOSTILE.items()},
     **{
         f'old format: {key}': saved(HOSTILE[key], old_format=True)
@@ -441,5 +441,5 @@ CRAFTED = {
 
 def write(crafted: str, path: Path, canary: Path) -> Path:
     """Write a file of the table."""
-    path.write_bytes(CRAFTED[crafted](canary))
+    path.write_bytes(MALICIOUS[crafted](canary))
     return path

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import torch
-from helpers.tiny_models import load, write_checkpoint, write_imagenet
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 
+from helpers.tiny_models import load, write_checkpoint, write_imagenet
 from mmrapidnet.apis import options
 from mmrapidnet.apis.test import test
 from mmrapidnet.apis.train import build_runner

@@ -5,11 +5,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from helpers.commands import REPO
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from dev.benchmark.peers import randomize_norms
+from helpers.commands import REPO
 from mmrapidnet.config.load import load_config
 
 ARCH = (

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from helpers.commands import REPO
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
 from dev.benchmark.peers import randomize_norms
+from helpers.commands import REPO
 from mmrapidnet.config.load import load_config
 
 CLASSES = ('blue', 'cyan', 'green', 'red', 'white', 'yellow')

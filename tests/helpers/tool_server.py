@@ -22,9 +22,9 @@ from pathlib import Path
 
 import torch
 
+from helpers.commands import REPO, find_script
 from mmrapidnet import compat
 
-REPO = Path(__file__).parents[2]
 _LIBRARIES = ('mmdet.apis', 'mmseg.apis', 'mmpretrain.apis')
 _LOG_MODE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # What a new process would compute with, and so what a fork does.
@@ -32,7 +32,7 @@ _THREADS = torch.get_num_threads()
 
 
 def fork_tool(name: str, *arguments, cwd: Path = REPO, timeout: float = 600):
-    """Run a script of tools/ as ``conftest.run_tool`` does, but not in a new Python.
+    """Run a script of tools/ as ``commands.run_tool`` does, but not in a new Python.
 
     Args:
         name: The script.
@@ -47,7 +47,7 @@ def fork_tool(name: str, *arguments, cwd: Path = REPO, timeout: float = 600):
         subprocess.TimeoutExpired: If it was killed.
     """
     server = _start()
-    command = [str(REPO / 'tools' / name), *map(str, arguments)]
+    command = [str(find_script(name)), *map(str, arguments)]
     with tempfile.TemporaryDirectory() as folder:
         server.stdin.write(json.dumps([command, str(cwd), folder, timeout]) + '\n')
         server.stdin.flush()
@@ -62,7 +62,7 @@ def fork_tool(name: str, *arguments, cwd: Path = REPO, timeout: float = 600):
 def _start() -> subprocess.Popen:
     """The server; it ends with the process that started it, at the end of its input."""
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    env = {**os.environ, 'PYTHONPATH': str(REPO)}
+    env = {**os.environ, 'PYTHONPATH': f'{REPO}:{REPO / "tests"}'}
     return subprocess.Popen([sys.executable, __file__], cwd=REPO, env=env, **pipes)
 
 

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from helpers.archs import one_per_family
 from helpers.commands import REPO
 from helpers.tiny_pretraining import CLASSES, load_tiny, write_images, write_teacher
 from mmengine.hooks import Hook
@@ -22,7 +23,7 @@ from timm.optim import param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 from torchvision import transforms
 
-from mmrapidnet.apis.complexity import MODEL_NAMES
+from dev.model_zoo.classifiers import MODEL_NAMES
 from mmrapidnet.apis.options import accumulate
 from mmrapidnet.apis.train import train
 from mmrapidnet.checkpoints import load_pretrained
@@ -52,7 +53,7 @@ def build_model(cfg):
     return MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})
 
 
-@pytest.mark.parametrize('name', MODEL_NAMES)
+@pytest.mark.parametrize('name', one_per_family(MODEL_NAMES))
 def test_recipe(name):
     cfg, repvit = load(name), name.startswith('repvit')
     assert cfg.model.backbone.get('drop_path_rate', 0.0) == RATES.get(name, 0.0)

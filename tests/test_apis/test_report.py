@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers import mini_run as mini
+from helpers import mini_run
 from mmengine.evaluator import Evaluator
 
 from mmrapidnet.apis.report import report_metrics
@@ -18,7 +18,7 @@ from mmrapidnet.engine.hooks.last_validation import (
 from mmrapidnet.utils.errors import UserError
 
 
-class Fading(mini.TargetSum):
+class Fading(mini_run.TargetSum):
     """Gives a second metric in the first validation only."""
 
     validations = 0
@@ -30,7 +30,7 @@ class Fading(mini.TargetSum):
 
 
 def build(work_dir, **options):
-    runner = mini.build_runner(
+    runner = mini_run.build_runner(
         work_dir, val_evaluator=Evaluator(Fading()), name=str(work_dir), **options
     )
     runner.register_hook(LastValidationHook())

@@ -13,7 +13,7 @@ from mmrapidnet.apis.train import build_runner, train
 from mmrapidnet.config.load import check_work_dir
 from mmrapidnet.engine.dist import check_launcher
 from mmrapidnet.engine.hooks import check_warmup
-from mmrapidnet.engine.resume import make_survivable
+from mmrapidnet.engine.resume import make_resumable
 from mmrapidnet.utils.errors import UserError
 
 
@@ -46,7 +46,7 @@ def test_fast_starts_from_the_same_weights(shapes_root, tmp_path):
         cfg.work_dir = str(folder / 'run')
         if fast:
             options.enable_fast_step(cfg)
-        make_survivable(cfg)
+        make_resumable(cfg)
         runner = build_runner(cfg)
         starts.append(Start())
         runner.register_hook(starts[-1])

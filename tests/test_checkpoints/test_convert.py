@@ -13,22 +13,22 @@ from helpers.commands import REPO
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
 
-import mmrapidnet
 from dev.benchmark.peers import randomize_norms
-from mmrapidnet.checkpoints.convert.convert import convert
+from mmrapidnet.checkpoints.convert import convert
 from mmrapidnet.checkpoints.convert.detect import find_kind
 from mmrapidnet.checkpoints.convert.expected import classifier_shapes, list_archs
 from mmrapidnet.checkpoints.convert.key_maps import (
     AUTHORS,
     TIMM_REPVIT,
-    published_names,
+    published_keys,
 )
 from mmrapidnet.checkpoints.state_dict import check_fits, read_checkpoint
 from mmrapidnet.config.load import load_config
 from mmrapidnet.utils.errors import UserError
+from mmrapidnet.version import __version__
 
 CONFIGS = REPO / 'configs'
-LAYOUTS = {layout.family: layout for layout in AUTHORS}
+LAYOUTS = {key_map.family: key_map for key_map in AUTHORS}
 HIDDEN = {'rapidnet_b': 768, 'mobilevig_m': 768, 'mobilevig_b': 768}
 SMALL = ('rapidnet_ti', 'mobilevig_ti', 'repvit_m0_6')
 
@@ -51,16 +51,16 @@ LISTINGS = {
 }
 
 
-def shapes_of(model, layout=None, num_classes=1000):
+def shapes_of(model, key_map=None, num_classes=1000):
     """Our names of a classifier's tensors, with their shapes."""
     family, _, arch = model.partition('_')
-    layout = layout or LAYOUTS[family]
+    key_map = key_map or LAYOUTS[family]
     lengths = {'hidden_channels': HIDDEN.get(model, 512), 'num_classes': num_classes}
     sizes = {
         name: torch.empty(lengths[argument], device='meta')
-        for argument, name in layout.classifier_sizes.items()
+        for argument, name in key_map.classifier_sizes.items()
     }
-    return classifier_shapes(layout, arch, sizes, model)
+    return classifier_shapes(key_map, arch, sizes, model)
 
 
 def published_state(model):
@@ -68,7 +68,7 @@ def published_state(model):
     shapes = shapes_of(model)
     return {
         theirs: golden.parameter(theirs, tuple(shapes[ours]))
-        for ours, theirs in published_names(model, shapes).items()
+        for ours, theirs in published_keys(model, shapes).items()
     }
 
 
@@ -95,10 +95,10 @@ def converted(content, files, **options):
     return done, read_checkpoint(str(dst))
 
 
-def assert_holds(content, model, source, layout=None):
+def assert_holds(content, model, source, key_map=None):
     """The converted file has each of the model's tensors from its source."""
-    shapes = shapes_of(model, layout)
-    names = (layout or LAYOUTS[model.partition('_')[0]]).published_names(shapes)
+    shapes = shapes_of(model, key_map)
+    names = (key_map or LAYOUTS[model.partition('_')[0]]).published_keys(shapes)
     assert set(content['state_dict']) == set(shapes)
     assert len(set(names.values())) == len(names) == len(source)
     for ours, value in content['state_dict'].items():
@@ -117,7 +117,7 @@ def test_every_model_is_listed():
 @pytest.mark.parametrize('model', LISTINGS)
 def test_names_and_shapes_are_the_published_ones(model):
     shapes = shapes_of(model)
-    names = published_names(model, shapes)
+    names = published_keys(model, shapes)
     listing = sorted((names[ours], list(shape)) for ours, shape in shapes.items())
     text = ''.join(f'{name} {shape}\n' for name, shape in listing)
     assert hashlib.sha256(text.encode()).hexdigest() == LISTINGS[model]
@@ -159,12 +159,12 @@ def test_names_and_shapes_are_the_published_ones(model):
 )
 def test_some_names(model, ours, theirs):
     ours = f'backbone.{ours}'
-    assert published_names(model, shapes_of(model))[ours] == theirs
+    assert published_keys(model, shapes_of(model))[ours] == theirs
 
 
 def test_names_that_the_published_network_has_not():
     with pytest.raises(KeyError):
-        published_names('rapidnet_ti', ['backbone.stages.0.0.se.reduce.weight'])
+        published_keys('rapidnet_ti', ['backbone.stages.0.0.se.reduce.weight'])
 
 
 # ------------------------------------------------------- files of classifiers
@@ -186,7 +186,7 @@ def test_classifiers(model, states, files):
             'weights': entry,
             'tensors': len(source),
             'dropped': ['epoch'],
-            'version': mmrapidnet.version.__version__,
+            'version': __version__,
         },
     }
     assert done.model == model
@@ -298,7 +298,7 @@ def test_timm_names(form, timm_model, files, tmp_path):
         assert done.kind == "timm's RepViT classification checkpoint"
         assert done.model == 'repvit_m0_9'
     state = read_checkpoint(str(files[1]))['state_dict']
-    names = TIMM_REPVIT.published_names(state)
+    names = TIMM_REPVIT.published_keys(state)
     assert set(names.values()) == set(source)
     assert all(torch.equal(state[ours], source[names[ours]]) for ours in state)
 
@@ -350,7 +350,7 @@ def build_dense(config, num_classes):
 def published_dense(config, model):
     """The file that the old libraries would have written."""
     family = config.split('_')[1]
-    names = LAYOUTS[family].published_names(model.state_dict(), 'backbone.')
+    names = LAYOUTS[family].published_keys(model.state_dict(), 'backbone.')
     generator = torch.Generator().manual_seed(0)
     return {
         'meta': {
@@ -398,7 +398,7 @@ def test_dense_models(config, kind, files):
     assert len(heads) > 20
     state = model.state_dict()
     assert all(torch.equal(state[name], published[name]) for name in heads)
-    names = LAYOUTS[config.split('_')[1]].published_names(state, 'backbone.')
+    names = LAYOUTS[config.split('_')[1]].published_keys(state, 'backbone.')
     assert all(torch.equal(state[ours], published[names[ours]]) for ours in state)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmrapidnet.checkpoints import latest as newest
-from mmrapidnet.checkpoints.latest import find_newest_whole, read_run
+from mmrapidnet.checkpoints.latest import find_latest, read_run
 from mmrapidnet.utils.errors import UserError
 
 
@@ -34,7 +34,7 @@ class Run:
         return path
 
     def find(self):
-        found = find_newest_whole(self.folder, 'iter_{}.pth', self.pointer)
+        found = find_latest(self.folder, 'iter_{}.pth', self.pointer)
         if found is None:
             return None
         content, path = found
@@ -103,7 +103,7 @@ def test_names_by_any_template(run, template, names):
     for name in ('epoch_2.pth', 'epoch_0x1.pth', '9_of_8.pth', 'iter_1001.pth'):
         (run.folder / name).write_bytes(b'')
     run.pointer.write_text('')
-    content, path = find_newest_whole(run.folder, template, run.pointer)
+    content, path = find_latest(run.folder, template, run.pointer)
     assert path == str(run.folder / names[1])
     assert int(content['state_dict']['a'][0]) == 1000
 

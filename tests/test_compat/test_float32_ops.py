@@ -9,7 +9,7 @@ mmcv_ops = pytest.importorskip('mmcv.ops')
 
 
 @pytest.fixture(autouse=True)
-def _mended():
+def _patched():
     pytest.importorskip('mmdet.models')
     float32_ops.apply()
     float32_ops.apply()

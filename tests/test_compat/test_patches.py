@@ -1,4 +1,4 @@
-"""The mends for CPUs and for torchvision: where they act, and where they do not."""
+"""The patches for CPUs and for torchvision: where they act, and where they do not."""
 
 import importlib.util
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import mini_run as mini
+from helpers import mini_run
 from mmengine.config import Config
 from mmengine.model import BaseModel, PretrainedInit
 from mmengine.optim import (
@@ -26,11 +26,11 @@ from mmrapidnet import compat
 from mmrapidnet.compat import config_packages, torchvision_ops
 
 ROOT = Path(compat.__file__).parents[2]
-ON_CPU = pytest.mark.skipif(torch.cuda.is_available(), reason='mends CPUs only')
+ON_CPU = pytest.mark.skipif(torch.cuda.is_available(), reason='patches CPUs only')
 
 
 @pytest.fixture(autouse=True)
-def _mended():
+def _patched():
     compat.apply()
 
 
@@ -71,7 +71,7 @@ def test_applying_twice_is_applying_once():
     assert not hasattr(Runner.wrap_model.__wrapped__, '__wrapped__')
 
 
-def test_importing_the_package_mends_nothing():
+def test_importing_the_package_patches_nothing():
     code = """
 import sys
 import mmrapidnet
@@ -86,7 +86,7 @@ print(sorted({'mmdet', 'mmseg', 'mmpretrain', 'torchvision'} & set(sys.modules))
     assert done.stdout.strip() == '[]', done.stderr
 
 
-def test_one_more_import_in_a_config_mends(tmp_path):
+def test_one_more_import_in_a_config_patches(tmp_path):
     config = tmp_path / 'config.py'
     config.write_text(
         "custom_imports = dict(imports=['mmrapidnet', 'mmrapidnet.compat.patch_all'])\n"
@@ -97,7 +97,7 @@ Config.fromfile({str(config)!r})
 from mmengine.runner import checkpoint
 print(checkpoint.load_url.__module__)
 """
-    assert _python(code).stdout.strip() == 'mmrapidnet.compat.safe_checkpoints'
+    assert _python(code).stdout.strip() == 'mmrapidnet.checkpoints.safe_load.load'
 
 
 def test_configs_of_mmseg_are_found_without_its_package(monkeypatch):
@@ -164,7 +164,7 @@ print('mine' in str(torch.ops.torchvision.nms.default._schema))
     assert done.stdout.strip() == 'True', done.stderr
 
 
-def test_nothing_is_mended_where_there_is_an_accelerator():
+def test_nothing_is_patched_where_there_is_an_accelerator():
     code = """
 import mmengine.device
 mmengine.device.get_device = lambda: 'cuda'
@@ -267,11 +267,11 @@ def test_a_runner_trains_and_resumes_under_amp(tmp_path):
     # What `--amp` does in the libraries' train scripts.
     wrapper.type = 'AmpOptimWrapper'
     wrapper.loss_scale = 'dynamic'
-    runner = mini.build_runner(tmp_path, 1, name='amp', optim_wrapper=wrapper)
+    runner = mini_run.build_runner(tmp_path, 1, name='amp', optim_wrapper=wrapper)
     runner.train()
     assert isinstance(runner.optim_wrapper, AmpOptimWrapper)
     assert runner.message_hub.get_scalar('train/loss').data[0].size == 4
-    resumed = mini.build_runner(
+    resumed = mini_run.build_runner(
         tmp_path,
         2,
         name='amp again',
@@ -285,7 +285,7 @@ def test_a_runner_trains_and_resumes_under_amp(tmp_path):
 
 @ON_CPU
 def test_sync_bn_becomes_bn_in_one_process(tmp_path):
-    runner = mini.build_runner(tmp_path, name='one process')
+    runner = mini_run.build_runner(tmp_path, name='one process')
     assert not isinstance(runner.model.norm, nn.SyncBatchNorm)
     assert runner.model.norm.num_features == 3
 
@@ -293,7 +293,7 @@ def test_sync_bn_becomes_bn_in_one_process(tmp_path):
 @ON_CPU
 @pytest.mark.parametrize('options', [(), ('wrapper', 'sync_bn')])
 def test_two_processes_train_and_evaluate_on_cpus(tmp_path, options):
-    script = Path(mini.__file__)
+    script = Path(mini_run.__file__)
     done = subprocess.run(
         [
             sys.executable,
@@ -350,7 +350,7 @@ def test_two_processes_train_and_evaluate_on_cpus(tmp_path, options):
 )
 def test_other_launchers_start_on_cpus(tmp_path, launcher, variables):
     done = subprocess.run(
-        [sys.executable, mini.__file__, str(tmp_path), launcher],
+        [sys.executable, mini_run.__file__, str(tmp_path), launcher],
         cwd=ROOT,
         env={
             **_environment(),

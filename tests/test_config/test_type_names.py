@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmrapidnet.apis import options
 from mmrapidnet.config.load import load_config
 from mmrapidnet.config.type_names import name_types
-from mmrapidnet.engine.resume import make_survivable
+from mmrapidnet.engine.resume import make_resumable
 
 
 @pytest.mark.parametrize('kind', ['detector', 'segmenter', 'classifier'])
@@ -62,7 +62,7 @@ def test_scopes_before_names():
     assert cfg.unknown.type == 'no.such.thing'
     options.enable_amp(cfg)
     options.fuse_optimizer(cfg)
-    make_survivable(cfg)
+    make_resumable(cfg)
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     assert cfg.optim_wrapper.optimizer.type == 'AdamW'
     assert cfg.train_cfg.type == 'RepeatableIterLoop'

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from helpers.archs import one_per_family
 from helpers.commands import REPO
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
@@ -194,7 +195,7 @@ def assert_builds_trains_and_predicts(cfg: Config, size: int) -> torch.nn.Module
     return model
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('name', one_per_family(CONFIGS))
 def test_builds_trains_and_predicts(name):
     cfg = load(name)
     model = assert_builds_trains_and_predicts(cfg, 96)
@@ -306,7 +307,7 @@ def test_plugin_names(name):
     assert imports['allow_failed_imports'] is False
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('name', one_per_family(CONFIGS))
 def test_schedulers_and_hooks_build(name, tmp_path):
     """What a step on synthetic data does not touch: the rest of the run's parts."""
     cfg = load(name)

@@ -40,7 +40,7 @@ def build(cfg: Config) -> torch.nn.Module:
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
-    """Two images a class to train on and one held out."""
+    """Two images per class to train on and one held out."""
     root = tmp_path_factory.mktemp('data') / 'shapes_cls'
     write_shapes_cls(root, splits={'train': 24, 'val': 12})
     return root
@@ -134,7 +134,7 @@ def test_training_testing_and_teaching(root, tmp_path):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     metrics = json.loads((tmp_path / 'test' / 'metrics.json').read_text())['metrics']
     assert set(metrics) == {'accuracy/top1', 'accuracy/top5'}
-    # In twelfths, one held-out image a class.
+    # In twelfths, one held-out image per class.
     twelfths = [value * 12 / 100 for value in metrics.values()]
     assert twelfths == pytest.approx(np.round(twelfths), abs=1e-3)
     assert metrics['accuracy/top1'] <= metrics['accuracy/top5']

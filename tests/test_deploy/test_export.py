@@ -14,8 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmrapidnet.deploy import export as exporting
-from mmrapidnet.deploy import formats, verify
-from mmrapidnet.deploy import inference as runner
+from mmrapidnet.deploy import formats, inference, verify
 from mmrapidnet.deploy.export import export
 from mmrapidnet.deploy.preprocess import (
     CalibrationImages,
@@ -50,8 +49,7 @@ class FakeFormat:
         assert path.read_text() == 'exported'
         return self.written['metadata']
 
-    def open(self, path, isolated, **options):
-        assert isolated  # nobody has run it yet
+    def open(self, path, **options):
         written = self.written
         return GraphSession(written['graph'], written['metadata'], self.distort)
 
@@ -60,7 +58,8 @@ class FakeFormat:
 def fake(monkeypatch):
     fake = FakeFormat()
     monkeypatch.setattr(exporting, 'load_format', lambda name: fake)
-    monkeypatch.setattr(runner, 'open_session', fake.open)
+    # Not `open_session`: nobody has run the file yet.
+    monkeypatch.setattr(inference, 'IsolatedSession', fake.open)
     return fake
 
 

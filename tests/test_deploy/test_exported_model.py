@@ -19,7 +19,7 @@ from pycocotools.mask import encode
 
 from mmrapidnet.apis import inference as infer
 from mmrapidnet.checkpoints.state_dict import read_checkpoint
-from mmrapidnet.deploy import adapters as openmmlab
+from mmrapidnet.deploy import adapters
 from mmrapidnet.deploy import inference as runner
 from mmrapidnet.deploy.graphs import build_graph
 from mmrapidnet.deploy.inference import ExportedModel, read_settings
@@ -64,9 +64,11 @@ def use_session(monkeypatch):
     opened = []
 
     def use(session):
-        monkeypatch.setattr(
-            runner, 'open_session', lambda path, **how: opened.append(how) or session
-        )
+        def opener(name):
+            return lambda path, **how: opened.append(name) or session
+
+        for name in ('open_session', 'IsolatedSession'):
+            monkeypatch.setattr(runner, name, opener(name))
         return opened
 
     return use
@@ -156,7 +158,7 @@ def test_a_batch_equals_the_librarys(kind, scale, mkldnn, models, use_session):
         resize.update(scale=scale, keep_ratio=False)
     expected = model.test_step(make_batch(cfg))
     batch = make_batch(cfg)
-    openmmlab.use_exported(cfg, 'any.onnx')
+    adapters.use_exported(cfg, 'any.onnx')
     exported = MODELS.build(cfg.model)
     with torch.backends.mkldnn.flags(enabled=mkldnn):
         found = exported.test_step(batch)
@@ -235,7 +237,7 @@ def test_no_detections(models, use_session):
     use_session(Nothing(session.graph, session.metadata))
     cfg = Config(cfg.to_dict())
     batch = make_batch(cfg, 1)
-    openmmlab.use_exported(cfg, 'any.onnx')
+    adapters.use_exported(cfg, 'any.onnx')
     (found,) = MODELS.build(cfg.model).test_step(batch)
     assert found.pred_instances.masks.shape == (0, 96, 96)
     assert found.pred_instances.bboxes.shape == (0, 4)
@@ -281,7 +283,7 @@ def test_a_whole_run_gives_the_librarys_metrics(kind, models, use_session, tmp_p
         ours = Config(cfg.to_dict())
         ours.work_dir = str(tmp_path)
         if exported:
-            openmmlab.use_exported(ours, 'any.onnx')
+            adapters.use_exported(ours, 'any.onnx')
         test_runner = Runner.from_cfg(ours)
         if not exported:
             test_runner.model.load_state_dict(model.state_dict())
@@ -323,10 +325,10 @@ def test_tools_run_files_in_a_process_of_their_own(models, use_session):
     cfg, _, session = models['segmenter']
     opened = use_session(session)
     cfg = Config(cfg.to_dict())
-    openmmlab.use_exported(cfg, 'any.onnx')
+    adapters.use_exported(cfg, 'any.onnx')
     MODELS.build(cfg.model)
     ExportedModel('any.onnx')
-    assert [how['isolated'] for how in opened] == [True, False]
+    assert opened == ['IsolatedSession', 'open_session']
 
 
 def test_what_makes_no_sense_for_a_file(models, use_session, tmp_path):
@@ -337,16 +339,16 @@ def test_what_makes_no_sense_for_a_file(models, use_session, tmp_path):
 
     tta = dict(type='SegTTAModel', module=cfg.model)
     with pytest.raises(UserError, match='--tta merges .* any.onnx is an exported file'):
-        openmmlab.use_exported(fresh(model=tta, tta_model=tta), 'any.onnx')
+        adapters.use_exported(fresh(model=tta, tta_model=tta), 'any.onnx')
     with pytest.raises(UserError, match='--launcher pytorch: any.onnx is an exported'):
-        openmmlab.use_exported(fresh(launcher='pytorch'), 'any.onnx')
+        adapters.use_exported(fresh(launcher='pytorch'), 'any.onnx')
     with pytest.raises(UserError, match='--device cuda: any.onnx is an exported file'):
         infer._load_exported(fresh(), 'any.onnx', 'cuda')
 
     def build(settings, metadata):
         use_session(GraphSession(session.graph, metadata))
         ours = fresh(**settings)
-        openmmlab.use_exported(ours, 'any.onnx')
+        adapters.use_exported(ours, 'any.onnx')
         return MODELS.build(ours.model)
 
     with pytest.raises(UserError, match='any.onnx holds the backbone of'):

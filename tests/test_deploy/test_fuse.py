@@ -4,13 +4,14 @@ from copy import deepcopy
 
 import pytest
 import torch
+from helpers.archs import one_per_family
 from helpers.commands import REPO
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dev.benchmark.peers import randomize_norms
-from mmrapidnet.apis.complexity import MODEL_NAMES, build_classifier
+from dev.model_zoo.classifiers import MODEL_NAMES, build_classifier
 from mmrapidnet.config.load import load_config
 from mmrapidnet.deploy import fuse, is_fused
 from mmrapidnet.models import MobileViG, RapidNet, RepViT
@@ -84,7 +85,7 @@ def norms_of(model: nn.Module) -> list[nn.Module]:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('name', MODEL_NAMES)
+@pytest.mark.parametrize('name', one_per_family(MODEL_NAMES))
 def test_backbone_and_logits(name):
     torch.manual_seed(0)
     model = randomize(build_classifier(name))
@@ -123,7 +124,7 @@ def test_deformable_mixer():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('name', MODEL_NAMES)
+@pytest.mark.parametrize('name', one_per_family(MODEL_NAMES))
 def test_detector(name):
     """Neck, RPN maps, and what the RoI heads say of given boxes."""
     torch.manual_seed(0)
@@ -150,7 +151,7 @@ def test_detector(name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('name', MODEL_NAMES)
+@pytest.mark.parametrize('name', one_per_family(MODEL_NAMES))
 def test_segmenter(name):
     torch.manual_seed(0)
     model = build_dense('semfpn', name)

@@ -12,10 +12,10 @@ import pytest
 from torch import nn
 
 from mmrapidnet.deploy import metadata as about
-from mmrapidnet.deploy.formats import load_format, open_session
+from mmrapidnet.deploy.formats import load_format
 from mmrapidnet.deploy.graphs import Graph
 from mmrapidnet.deploy.inference import ExportedModel
-from mmrapidnet.deploy.isolated import Child
+from mmrapidnet.deploy.isolated import Child, IsolatedSession
 from mmrapidnet.utils.errors import UserError
 
 IMAGE = np.arange(2 * 3 * 4, dtype=np.float32).reshape(1, 3, 2, 4)
@@ -40,7 +40,7 @@ def children():
 
 def test_outputs_and_metadata_are_the_files(tmp_path, children):
     path = write_ncnn(tmp_path / 'relu.ncnn.param', 'ReLU relu 1 1')
-    session = open_session(path, threads=1, isolated=True)
+    session = IsolatedSession(path, threads=1)
     assert session.metadata == load_format('ncnn').Session(path).metadata
     (before,) = children()
     for image in (IMAGE - 10, IMAGE):
@@ -74,9 +74,9 @@ def test_a_file_that_cannot_be_opened(tmp_path):
     path = write_ncnn(tmp_path / 'x.ncnn.param', 'ReLU relu 1 1')
     path.with_suffix('.json').write_text('{}')
     with pytest.raises(UserError, match='does not say what it holds'):
-        open_session(path, isolated=True)
+        IsolatedSession(path)
     with pytest.raises(UserError, match='^there is no file'):
-        open_session(tmp_path / 'y.onnx', isolated=True)
+        IsolatedSession(tmp_path / 'y.onnx')
 
 
 def test_calls():

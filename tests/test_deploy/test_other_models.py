@@ -51,7 +51,7 @@ def change_channels(cfg, channels, norm):
     return cfg
 
 
-@pytest.fixture(scope='module', params=[1, 4])
+@pytest.fixture(scope='module', params=[1, pytest.param(4, marks=pytest.mark.slow)])
 def segmenter(request, shapes_root, tmp_path_factory):
     """A segmenter's number of channels, config, checkpoint and data."""
     channels = request.param
@@ -89,7 +89,7 @@ def test_a_segmenter_of_other_channels(segmenter, format, tmp_path):
         assert metrics[0] == pytest.approx(metrics[1], abs=0.1)
 
 
-@pytest.mark.parametrize('channels', [1, 4])
+@pytest.mark.parametrize('channels', [4, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_classifier_of_other_channels(channels, tmp_path):
     root = write_imagenet(tmp_path / 'imagenet')
     if channels == 4:
@@ -191,8 +191,15 @@ def test_a_model_of_a_fixed_size_is_for_one_size(tmp_path):
     assert graph.bound_by == 'the model, which takes no image of 128x128,'
 
 
-@pytest.mark.parametrize('format', ['onnx', 'openvino'])
-@pytest.mark.parametrize('head', ['PSPHead', 'UPerHead'])
+@pytest.mark.parametrize(
+    ('head', 'format'),
+    [
+        ('PSPHead', 'openvino'),
+        ('UPerHead', 'onnx'),
+        pytest.param('PSPHead', 'onnx', marks=pytest.mark.slow),
+        pytest.param('UPerHead', 'openvino', marks=pytest.mark.slow),
+    ],
+)
 def test_the_size_is_fixed_by_itself(head, format, shapes_root, tmp_path, capsys):
     """To that of the image, another than a file for every size is traced with."""
     cfg = segmenter_with(head, tmp_path, shapes_root / 'ade')

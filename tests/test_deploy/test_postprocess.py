@@ -9,7 +9,7 @@ from mmengine.structures import InstanceData
 from mmseg.models.utils import resize
 from torch.nn import functional as F
 
-from mmrapidnet.deploy import postprocess as results
+from mmrapidnet.deploy import postprocess
 
 
 def smooth_logits(classes, height, width, smoothness):
@@ -42,25 +42,27 @@ def resize_like_mmseg(logits, sizes, align_corners):
 def test_label_map_equals_mmsegs(shape, smoothness, sizes, align_corners):
     logits = smooth_logits(*shape, smoothness)
     expected = resize_like_mmseg(logits, sizes, align_corners).argmax(dim=0)
-    labels = results.label_map(logits, sizes, align_corners)
+    labels = postprocess.label_map(logits, sizes, align_corners)
     assert labels.dtype == np.int64
     np.testing.assert_array_equal(labels, expected.numpy())
 
 
 def test_of_equal_logits_the_first_class_is_taken():
-    assert (results.label_map(np.ones((4, 6, 6)), [(12, 12)]) == 0).all()
+    assert (postprocess.label_map(np.ones((4, 6, 6)), [(12, 12)]) == 0).all()
 
 
 def test_classes_that_lose_everywhere_are_not_resized():
     logits = smooth_logits(20, 32, 44, 8)
     logits[5:] -= 20
-    assert set(results._contenders(torch.from_numpy(logits), (64, 88))) <= set(range(5))
+    assert set(postprocess._contenders(torch.from_numpy(logits), (64, 88))) <= set(
+        range(5)
+    )
     # A class that wins nowhere in the map itself, but does between its pixels.
     logits = np.full((3, 8, 8), -9.0, dtype=np.float32)
     logits[0, :, 0::2] = 1
     logits[1, :, 1::2] = 1
     logits[2] = 0.5
-    labels = results.label_map(logits, [(8, 32)])
+    labels = postprocess.label_map(logits, [(8, 32)])
     expected = resize_like_mmseg(logits, [(8, 32)], False).argmax(dim=0).numpy()
     assert (labels == 2).any()
     np.testing.assert_array_equal(labels, expected)
@@ -69,7 +71,7 @@ def test_classes_that_lose_everywhere_are_not_resized():
 def test_foreground_map_equals_mmsegs():
     logits, sizes = smooth_logits(1, 13, 17, 4), [(50, 66), (51, 60)]
     expected = resize_like_mmseg(logits, sizes, False).sigmoid()[0] > 0.3
-    labels = results.foreground_map(logits, sizes, threshold=0.3)
+    labels = postprocess.foreground_map(logits, sizes, threshold=0.3)
     np.testing.assert_array_equal(labels, expected.numpy())
     assert 0 < labels.mean() < 1
 
@@ -101,17 +103,17 @@ def test_pasted_masks_equal_mmdets():
         rescale=True,
         activate_map=True,
     )
-    pasted = results.paste_masks(masks.numpy(), boxes.numpy(), size, 0.4)
+    pasted = postprocess.paste_masks(masks.numpy(), boxes.numpy(), size, 0.4)
     np.testing.assert_array_equal(pasted, expected.masks.numpy())
     assert pasted[2].any()
 
 
 def test_no_masks_to_paste():
-    pasted = results.paste_masks(np.zeros((0, 28, 28)), np.zeros((0, 4)), (5, 6))
+    pasted = postprocess.paste_masks(np.zeros((0, 28, 28)), np.zeros((0, 4)), (5, 6))
     assert pasted.shape == (0, 5, 6)
     assert pasted.dtype == bool
 
 
 def test_softmax():
-    scores = results.softmax(np.log([1.0, 2.0, 5.0]))
+    scores = postprocess.softmax(np.log([1.0, 2.0, 5.0]))
     np.testing.assert_allclose(scores, [0.125, 0.25, 0.625], rtol=1e-6)

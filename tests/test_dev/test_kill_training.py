@@ -9,7 +9,7 @@ from helpers.commands import REPO, assert_one_line_error, run_tool
 from helpers.killed_runs import LAYOUTS
 from helpers.tiny_models import write_config
 
-from dev.kill_training import check_survival, compare_ends
+from dev.kill_training import check_resume, compare_ends
 from mmrapidnet.utils.errors import UserError
 
 SHORT = (
@@ -24,7 +24,7 @@ SHORT = (
 @pytest.mark.parametrize('kind', ['detector', 'segmenter'])
 def test_five_kills(kind, shapes_root, tmp_path):
     done = run_tool(
-        'kill_test.py',
+        'dev/kill_training.py',
         write_config(kind, tmp_path),
         '--kills',
         '5',
@@ -56,7 +56,7 @@ def test_five_kills(kind, shapes_root, tmp_path):
 
 def test_a_run_that_fails(tmp_path):
     with pytest.raises(UserError, match='--kills 0: give at least 1'):
-        check_survival(REPO, 'nowhere.py', tmp_path, kills=0)
+        check_resume(REPO, 'nowhere.py', tmp_path, kills=0)
     done = run_tool('dev/kill_training.py', 'nowhere.py', '--out', tmp_path)
     assert_one_line_error(
         done,

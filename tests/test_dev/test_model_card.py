@@ -1,4 +1,4 @@
-"""The model index, the metafile and the README's tables: nothing in them is typed."""
+"""The model index, the metafile and the tables of models: nothing in them is typed."""
 
 import re
 import shutil
@@ -10,7 +10,8 @@ from helpers.commands import REPO, assert_one_line_error, run_tool
 from helpers.tool_server import fork_tool
 
 from dev.model_zoo import figures, model_card
-from mmrapidnet.apis.complexity import build_classifier, count_parameters
+from dev.model_zoo.classifiers import build_classifier
+from mmrapidnet.apis.complexity import count_parameters
 from mmrapidnet.utils.errors import UserError
 
 # The published networks, M: parameters with both classifiers, GMACs at 224.
@@ -30,7 +31,8 @@ COSTS = {
     'repvit_m1_5': (14.644, 2.308),
     'repvit_m2_3': (23.689, 4.574),
 }
-README = f'# A project\n\n{model_card._BEGIN}\nold\n{model_card._END}\n\nThe end.\n'
+PAGE = f'# A page\n\n{model_card._BEGIN}\nold\n{model_card._END}\n\nThe end.\n'
+PAGES = (model_card.README, model_card.MODEL_ZOO)
 
 
 @pytest.fixture(scope='module')
@@ -52,12 +54,20 @@ def small(tmp_path):
     shutil.copytree(REPO / 'configs' / '_base_', root / 'configs' / '_base_')
     for name in ('rapidnet_ti_in1k.py', 'rapidnet_s_in1k.py'):
         shutil.copy(REPO / 'configs' / name, root / 'configs')
-    (root / 'README.md').write_text(README)
+    (root / 'docs').mkdir()
+    for page in PAGES:
+        (root / page).write_text(PAGE)
     write_published(
         root,
         {
             'rapidnet_ti_in1k': [
-                dict(figures={'Top 1 Accuracy': 61.5}, source='a paper', file='a.pth'),
+                dict(
+                    figures={'Top 1 Accuracy': 61.5},
+                    latency={'A Phone': 0.9},
+                    source='a paper',
+                    file='a.pth',
+                    where='https://an.address',
+                ),
                 dict(setting='longer', figures={'Top 1 Accuracy': 62}, source='a log'),
             ]
         },
@@ -88,9 +98,7 @@ def measured(**changes):
     return figures.Result(**{**entry, **changes})
 
 
-@pytest.mark.parametrize(
-    'name', [model_card.METAFILE, model_card.MODEL_INDEX, model_card.README]
-)
+@pytest.mark.parametrize('name', [model_card.METAFILE, model_card.MODEL_INDEX, *PAGES])
 def test_files_are_as_generated(generated, name):
     text = (REPO / name).read_text(encoding='utf-8')
     assert text == generated[REPO / name], 'run python -m dev.model_cards'
@@ -177,36 +185,69 @@ def test_loads_as_a_model_index(models):
     assert card.full_model.paper['URL'] == 'https://arxiv.org/abs/2307.09283'
 
 
-def test_table_of_the_readme(small):
+def rows_of(page, first):
+    """Cells of the rows of a page whose first cell begins so."""
+    rows = [line for line in page.splitlines() if line.startswith(f'| {first}')]
+    return [[cell.strip() for cell in row.split('|')[1:-1]] for row in rows]
+
+
+def test_tables_of_the_model_zoo(small):
     figures.add_result(measured(), small / 'results.yml')
-    readme = model_card.generate(small)[small / 'README.md']
-    assert readme.startswith('# A project\n\n') and readme.endswith('\n\nThe end.\n')
-    assert 'old' not in readme
-    rows = [line for line in readme.splitlines() if line.startswith('| [')]
-    cells = [[cell.strip() for cell in row.split('|')[1:-1]] for row in rows]
-    assert cells == [
+    page = model_card.generate(small)[small / model_card.MODEL_ZOO]
+    assert page.startswith('# A page\n\n') and page.endswith('\n\nThe end.\n')
+    assert 'old' not in page
+    assert rows_of(page, '`RapidNet`') == [
+        ['`RapidNet`', '[A title](p)', '[code](c)', 'a'],
+    ]
+    assert rows_of(page, '[') == [
         [
-            '[`rapidnet_ti_in1k`](configs/rapidnet_ti_in1k.py)',
-            '32 64 112 224',
-            '2 2 6+2 2+2',
-            '6.628',
-            '5.486',
-            '0.628',
-            '61.5 [1], 62.0 (longer) [2]',
-            '',
+            '[`rapidnet_ti_in1k`](../configs/rapidnet_ti_in1k.py)',
+            *('32 64 112 224', '2 2 6+2 2+2', '6.628', '5.486', '0.628'),
+            *('61.5 [1], 62.0 (longer) [2]', ''),
         ],
         [
-            '[`rapidnet_s_in1k`](configs/rapidnet_s_in1k.py)',
-            '32 64 112 224',
-            '3 3 9+3 3+3',
-            '9.213',
-            '8.071',
-            '0.912',
-            '',
-            '70.2 on A Machine',
+            '[`rapidnet_s_in1k`](../configs/rapidnet_s_in1k.py)',
+            *('32 64 112 224', '3 3 9+3 3+3', '9.213', '8.071', '0.912'),
+            *('', '70.2 on A Machine'),
         ],
     ]
-    assert re.findall(r'^- (.*)', readme, re.MULTILINE) == ['[1] a paper', '[2] a log']
+    assert rows_of(page, '`rapidnet_') == [
+        [
+            *('`rapidnet_ti_in1k`', '', 'published [1]', '0.9 (A Phone)'),
+            '[a.pth](https://an.address)',
+        ],
+        ['`rapidnet_ti_in1k`', 'longer', 'published [2]', '', ''],
+        [
+            *('`rapidnet_s_in1k`', '', 'measured on A Machine, 2026-01-02', ''),
+            f'b.pth, SHA-256 `{"0" * 64}`',
+        ],
+    ]
+    assert re.findall(r'^- (.*)', page, re.MULTILINE) == ['[1] a paper', '[2] a log']
+
+
+def test_table_of_the_readme(small):
+    """One row per backbone, the highest published figure linked to the config."""
+    figures.add_result(measured(), small / 'results.yml')
+    page = model_card.generate(small)[small / model_card.README]
+    assert page.startswith('# A page\n\n') and page.endswith('\n\nThe end.\n')
+    assert 'old' not in page
+    ti = '[62.0](configs/rapidnet_ti_in1k.py)'
+    s = '[config](configs/rapidnet_s_in1k.py)'
+    assert rows_of(page, '`') == [
+        ['`RapidNet`', '`ti`', '5.486', '0.628', ti, '', ''],
+        ['`RapidNet`', '`s`', '8.071', '0.912', s, '', ''],
+    ]
+
+
+def test_models_of_a_backbone_share_a_row(generated):
+    rows = rows_of(generated[REPO / model_card.README], '`')
+    assert len(rows) == len(COSTS) + 1  # and MobileNetV2
+    (row,) = (row for row in rows if row[1] == '`m2_3`')
+    assert row[4:] == [
+        '[83.7](configs/repvit_m2_3_in1k.py)',
+        '[44.6 / 40.8](configs/maskrcnn_repvit_m2_3_coco.py)',
+        '[46.1](configs/semfpn_repvit_m2_3_ade20k.py)',
+    ]
 
 
 def test_measured_figures_name_their_machine(small):
@@ -260,17 +301,19 @@ def test_a_result_replaces_that_of_the_same_checkpoint(tmp_path):
 
 
 def test_check_names_what_is_not_as_generated(small):
-    with pytest.raises(UserError, match='metafile.yml, model-index.yml, README.md not'):
+    stale = 'metafile.yml, model-index.yml, README.md, model_zoo.md not as generated'
+    with pytest.raises(UserError, match=stale):
         model_card.check_cards(small)
-    assert (small / 'README.md').read_text() == README
-    assert len(model_card.write_cards(small)) == 3
+    assert all((small / page).read_text() == PAGE for page in PAGES)
+    assert len(model_card.write_cards(small)) == 4
     assert model_card.write_cards(small) == []
     model_card.check_cards(small)
 
 
-def test_readme_without_a_place(small):
-    (small / 'README.md').write_text('# A project\n')
-    with pytest.raises(UserError, match='README.md has no place .*<!-- end of models'):
+@pytest.mark.parametrize('page', PAGES)
+def test_page_without_a_place(small, page):
+    (small / page).write_text('# A page\n')
+    with pytest.raises(UserError, match=f'{page} has no place .*<!-- end of models'):
         model_card.generate(small)
 
 
@@ -278,12 +321,12 @@ def test_command_writes_and_checks(small):
     (small / 'configs' / 'rapidnet_s_in1k.py').unlink()
     done = run_tool('dev/model_cards.py', '--root', small)
     assert done.returncode == 0, done.stderr
-    for name in ('metafile.yml', 'model-index.yml', 'README.md'):
+    for name in ('metafile.yml', 'model-index.yml', 'README.md', 'model_zoo.md'):
         assert f'{name}\n' in done.stdout
-    readme = small / 'README.md'
-    readme.write_text(readme.read_text().replace('61.5', '61.6'))
+    zoo = small / model_card.MODEL_ZOO
+    zoo.write_text(zoo.read_text().replace('61.5', '61.6'))
     done = fork_tool('dev/model_cards.py', '--root', small, '--check')
     assert_one_line_error(
-        done, 'README.md not as generated', 'run python -m dev.model_cards'
+        done, 'model_zoo.md not as generated', 'run python -m dev.model_cards'
     )
-    assert '61.6' in readme.read_text()
+    assert '61.6' in zoo.read_text()

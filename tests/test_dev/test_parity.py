@@ -4,13 +4,13 @@ import json
 
 import pytest
 from helpers.commands import REPO, assert_one_line_error, run_tool
+from helpers.tables import read_rows
 from helpers.tiny_models import load, write_checkpoint, write_config
 from helpers.tool_server import fork_tool
-from tables import read_rows
 
 from dev import parity
 from dev.model_zoo.coco_map import measure_map
-from mmrapidnet.utils import env as machine
+from mmrapidnet.utils import env
 from mmrapidnet.utils.errors import UserError
 
 SEGMENTER = str(REPO / 'configs' / 'semfpn_rapidnet_ti_shapes.py')
@@ -62,7 +62,7 @@ def test_every_file_that_runs_here(tools, tmp_path):
     assert text.strip() != (tmp_path / 'parity.md').read_text().strip()
     record = json.loads((tmp_path / 'parity.json').read_text())
     assert record['rows'][6]['metrics'] == {'mIoU': 59.52}
-    assert record['versions'] == machine.list_versions()
+    assert record['versions'] == env.list_versions()
 
 
 def test_a_file_beyond_its_bound(tools, tmp_path):

@@ -4,9 +4,10 @@ import json
 import shutil
 
 import pytest
-from helpers.commands import assert_one_line_error, run_tool
+from helpers.commands import REPO, assert_one_line_error, run_tool
 
-from dev.quickstart import JOBS
+from dev.quickstart import DRAWN, JOBS
+from mmrapidnet.config.load import load_config
 
 
 def test_a_step_that_fails_is_named(tmp_path):
@@ -15,6 +16,15 @@ def test_a_step_that_fails_is_named(tmp_path):
     where = ('--data-root', tmp_path / 'shapes', '--out', tmp_path / 'out')
     done = run_tool('dev/quickstart.py', *where)
     assert_one_line_error(done, 'shapes')
+
+
+@pytest.mark.parametrize('job', JOBS, ids=lambda job: job.name)
+def test_the_first_images_are_a_setting_of_the_configs(job):
+    """None that is added, of which a newcomer would be warned."""
+    name = str(REPO / 'configs' / job.config)
+    assert load_config(name).test_dataloader.dataset['indices'] is None
+    cfg = load_config(name, {'test_dataloader.dataset.indices': DRAWN})
+    assert cfg.test_dataloader.dataset.indices == DRAWN
 
 
 def table_of(out) -> dict[str, float]:
@@ -37,6 +47,10 @@ def test_quickstart_reaches_its_bars_twice_alike(tmp_path):
         for name in ('maskrcnn', 'semfpn'):
             assert (out / f'predictions_{name}.png').stat().st_size > 10_000
             assert (out / f'curves_{name}.png').stat().st_size > 10_000
+            drawn = out / f'{name}_pictures' / 'drawn'
+            assert len(list(drawn.rglob('*.jpg'))) == DRAWN
+        for log in out.glob('*.log'):
+            assert '--cfg-options' not in log.read_text(), log.name  # no warning
         tables.append(table_of(out))
         for label, value in tables[-1].items():
             assert f'{value:.3f}' in done.stdout, label

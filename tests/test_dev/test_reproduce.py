@@ -13,8 +13,8 @@ from PIL import Image
 from dev import reproduce
 from dev.benchmark.peers import randomize_norms
 from dev.model_zoo import figures
-from mmrapidnet.apis.complexity import build_classifier
-from mmrapidnet.checkpoints.convert.key_maps import published_names
+from dev.model_zoo.classifiers import build_classifier
+from mmrapidnet.checkpoints.convert.key_maps import published_keys
 from mmrapidnet.config.load import load_config
 from mmrapidnet.utils.errors import UserError
 
@@ -47,7 +47,7 @@ def published_file(tmp_path_factory):
         name.replace('classifier.', 'head.classifier.'): value
         for name, value in model.state_dict().items()
     }
-    names = published_names('rapidnet_ti', ours)
+    names = published_keys('rapidnet_ti', ours)
     average = {names[name]: value for name, value in ours.items()}
     plain = {name: torch.zeros_like(value) for name, value in average.items()}
     path = tmp_path_factory.mktemp('published') / 'RapidNet_Ti.pth'

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dev.subprocess_steps import describe_progress, match_progress, run_tool, shown
+from dev.subprocess_steps import describe_progress, match_progress, relpath, run_tool
 from mmrapidnet.utils.errors import UserError
 
 
@@ -59,6 +59,6 @@ def test_a_failure_names_its_last_line_and_its_log(tmp_path):
 
 def test_paths_are_shown_from_where_the_user_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert shown(tmp_path / 'a' / 'b') == 'a/b'
-    assert shown(tmp_path.parent) == str(tmp_path.parent)
-    assert shown('--option') == '--option'
+    assert relpath(tmp_path / 'a' / 'b') == 'a/b'
+    assert relpath(tmp_path.parent) == str(tmp_path.parent)
+    assert relpath('--option') == '--option'

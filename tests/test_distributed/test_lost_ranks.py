@@ -2,7 +2,6 @@
 
 import signal
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -66,7 +65,7 @@ def test_training_ends(way, shapes_root, tmp_path):
     config = write_config('segmenter', tmp_path)
     with config.open('a') as file:
         file.write(
-            "custom_imports = dict(imports=['mmrapidnet', 'losing'])\n"
+            "custom_imports = dict(imports=['mmrapidnet', 'helpers.losing_ranks'])\n"
             f"custom_hooks = [dict(type='LosingHook', way='{way}')]\n"
         )
     done = run_command(
@@ -84,7 +83,7 @@ def test_training_ends(way, shapes_root, tmp_path):
         'train_dataloader.num_workers=0',
         'train_dataloader.persistent_workers=False',
         PYTHON=sys.executable,
-        PYTHONPATH=f'{REPO}:{Path(__file__).parent}',
+        PYTHONPATH=f'{REPO}:{REPO / "tests"}',
         OMP_NUM_THREADS='1',
     )
     assert done.returncode == 1

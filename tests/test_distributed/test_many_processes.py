@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import many_processes as many
+from helpers import many_processes
 from helpers.commands import REPO, run_command
 
-KINDS = {2: ('segmenter', 'detector'), 4: tuple(many.ROOTS)}
+KINDS = {2: ('segmenter', 'detector'), 4: tuple(many_processes.ROOTS)}
 
 
 @pytest.fixture(scope='module', params=[2, pytest.param(4, marks=pytest.mark.slow)])
@@ -21,18 +21,19 @@ def count(request):
 @pytest.fixture(scope='module')
 def root(count, tmp_path_factory):
     root = tmp_path_factory.mktemp('many')
-    many.write_data(root, KINDS[count])
+    many_processes.write_data(root, KINDS[count])
     return root
 
 
 @pytest.fixture(scope='module')
 def one(count, root):
     """What one process makes of it."""
-    done = many.follow(root, 'one', many.BATCH)
+    done = many_processes.follow(root, 'one', many_processes.BATCH)
     done['gradients'] = [
-        many.gradient(root, f'gradient_one{shard}', [shard]) for shard in range(count)
+        many_processes.gradient(root, f'gradient_one{shard}', [shard])
+        for shard in range(count)
     ]
-    done['metrics'] = {k: many.evaluate(k, root, 'one') for k in KINDS[count]}
+    done['metrics'] = {k: many_processes.evaluate(k, root, 'one') for k in KINDS[count]}
     return done
 
 
@@ -46,7 +47,7 @@ def ranks(count, root):
         '--standalone',
         '--nproc_per_node',
         count,
-        many.__file__,
+        many_processes.__file__,
         root,
         *KINDS[count],
         PYTHONPATH=f'{REPO}:{REPO / "tests"}',
@@ -69,7 +70,7 @@ def largest_difference(first, second) -> float:
 
 def test_a_segmenter_follows_one_process(one, ranks):
     losses = np.mean([rank['losses'] for rank in ranks], axis=0)
-    assert len(losses) == many.ITERATIONS
+    assert len(losses) == many_processes.ITERATIONS
     assert losses == pytest.approx(np.array(one['losses']), rel=1e-4)
     assert losses[-1] < losses[0] / 2
     for rank in ranks:
@@ -100,13 +101,13 @@ def test_evaluation_does_not_depend_on_the_processes(count, root, one, ranks):
         assert written == metrics[kind]
         assert len(list(work_dir.glob('*/*.log'))) == 1
     maps = sorted((root / f'of{count}_segmenter' / 'maps').iterdir())
-    assert len(maps) == many.IMAGES
+    assert len(maps) == many_processes.IMAGES
     for path in maps:
         other = root / 'one_segmenter' / 'maps' / path.name
         assert (cv2.imread(str(path)) == cv2.imread(str(other))).all()
-    first = many.read_predictions('detector', root, 'one')
-    second = many.read_predictions('detector', root, f'of{count}')
-    assert len(first) == len(second) == many.IMAGES
+    first = many_processes.read_predictions('detector', root, 'one')
+    second = many_processes.read_predictions('detector', root, f'of{count}')
+    assert len(first) == len(second) == many_processes.IMAGES
     for a, b in zip(first, second):
         assert a['img_id'] == b['img_id']
         found, again = a['pred_instances'], b['pred_instances']
@@ -120,17 +121,22 @@ def test_top_1_does_not_depend_on_the_processes(count, root, one, ranks):
         pytest.skip('classifiers are for four processes')
     assert one['metrics']['classifier']['accuracy/top1'] == pytest.approx(100 * 3 / 7)
     labels = [
-        [int(p['pred_label']) for p in many.read_predictions('classifier', root, name)]
+        [
+            int(p['pred_label'])
+            for p in many_processes.read_predictions('classifier', root, name)
+        ]
         for name in ('one', f'of{count}')
     ]
     assert labels[0] == labels[1]
-    assert len(labels[0]) == many.IMAGES
+    assert len(labels[0]) == many_processes.IMAGES
 
 
 def test_a_batch_in_parts_is_a_batch_at_once(root):
     """The warm-up of five iterations and three after it."""
-    whole = many.follow(root, 'whole', many.BATCH, iterations=8)
-    parts = many.follow(root, 'parts', many.BATCH // 2, parts=2, iterations=8)
+    whole = many_processes.follow(root, 'whole', many_processes.BATCH, iterations=8)
+    parts = many_processes.follow(
+        root, 'parts', many_processes.BATCH // 2, parts=2, iterations=8
+    )
     assert parts['losses'] == pytest.approx(whole['losses'], rel=1e-5)
     assert largest_difference(whole['weights'], parts['weights']) < 1e-5
     # As many images after each iteration, so the same rates.
@@ -144,5 +150,7 @@ def test_a_detectors_parts_are_like_processes(count, root, one):
         name: sum(g[name] for g in one['gradients']) / count
         for name in one['gradients'][0]
     }
-    parts = many.gradient(root, 'gradient_parts', list(range(count)), parts=True)
+    parts = many_processes.gradient(
+        root, 'gradient_parts', list(range(count)), parts=True
+    )
     assert largest_difference(mean, parts) < 1e-5

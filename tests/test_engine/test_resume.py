@@ -14,7 +14,7 @@ from helpers import tiny_pretraining
 from helpers.commands import REPO
 from helpers.killed_runs import (
     ITERATIONS,
-    Life,
+    KilledRun,
     die_at,
     limit_files,
     load_short,
@@ -28,7 +28,7 @@ from mmrapidnet.checkpoints.safe_load.load import load
 from mmrapidnet.config.load import load_config
 from mmrapidnet.engine import resume as survivable
 from mmrapidnet.engine.hooks.checkpoint import WholeFilesBackend
-from mmrapidnet.engine.resume import adopt_seed, find_start, make_survivable
+from mmrapidnet.engine.resume import adopt_seed, find_start, make_resumable
 
 KILLED = -signal.SIGKILL
 LAST = f'iter_{ITERATIONS}.pth'
@@ -48,7 +48,7 @@ def start(cfg, work_dir, prepare=lambda: None, **options):
     cfg = cfg.copy()
     cfg.update(work_dir=str(work_dir), resume='auto')
     cfg.merge_from_dict(options)
-    return Life(cfg, prepare)
+    return KilledRun(cfg, prepare)
 
 
 def finish(cfg, work_dir, **options):
@@ -221,15 +221,15 @@ def test_epochs_with_a_moving_average(step, name, tmp_path):
 )
 def test_a_config_of_each_kind(name):
     cfg = load_config(str(REPO / 'configs' / f'{name}.py'))
-    make_survivable(cfg)
+    make_resumable(cfg)
     by_epoch = cfg.default_hooks.checkpoint.get('by_epoch', True)
     assert cfg.train_cfg.type == f'Repeatable{"Epoch" if by_epoch else "Iter"}Loop'
     assert cfg.default_hooks.checkpoint.type == 'DurableCheckpointHook'
     assert cfg.randomness.seed == 0
-    for module in ('repeatable', 'durable_checkpoints'):
+    for module in ('loops', 'hooks.checkpoint'):
         assert f'mmrapidnet.engine.{module}' in cfg.custom_imports.imports
     again = cfg.copy()
-    make_survivable(again)
+    make_resumable(again)
     assert again.to_dict() == cfg.to_dict()
 
 
@@ -250,7 +250,7 @@ def test_what_is_left_as_it_is(monkeypatch):
                 randomness=dict(seed=3, deterministic=True),
             )
         )
-        make_survivable(cfg)
+        make_resumable(cfg)
         assert cfg.to_dict() == dict(
             train_cfg=dict(type='MyLoop'),
             default_hooks=hooks,
@@ -262,7 +262,7 @@ def test_what_is_left_as_it_is(monkeypatch):
         said.clear()
     for hooks in ({}, dict(checkpoint=dict(type='CheckpointHook', interval=1))):
         cfg = Config(dict(train_cfg=dict(by_epoch=False), default_hooks=hooks))
-        make_survivable(cfg)
+        make_resumable(cfg)
         assert cfg.train_cfg == dict(type='RepeatableIterLoop')
         checkpoint = dict(type='DurableCheckpointHook', interval=1)
         assert cfg.default_hooks.checkpoint == checkpoint

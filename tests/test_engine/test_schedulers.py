@@ -11,7 +11,7 @@ from timm.scheduler import CosineLRScheduler
 from mmrapidnet.engine.schedulers import WarmupCosineLR
 from mmrapidnet.utils.errors import UserError
 
-# RapidNet's at 1024 images a step and at 128, RepViT's at 2048, and a short one.
+# RapidNet's at 1024 images per step and at 128, RepViT's at 2048, and a short one.
 RECIPES = {
     'rapidnet': dict(base=2e-3, warmup=20, end=300),
     'rapidnet, 128 images': dict(base=2e-3 / 8, warmup=20, end=300),

@@ -305,7 +305,7 @@ def test_channels_last_is_kept(family):
 
 
 def test_drop_path_rates(family):
-    """One rate a block, whatever number of residuals it has."""
+    """One rate per block, whatever number of residuals it has."""
 
     def rates(model):
         found = []
@@ -357,7 +357,7 @@ def test_registered_once_at_the_root(kind, library):
 
 
 def test_import_needs_no_task_library():
-    """Neither to import nor to build; and it mends nothing by itself."""
+    """Neither to import nor to build; and it patches nothing by itself."""
     code = (
         'import sys, torch, mmengine.runner.checkpoint as c\n'
         'theirs = set(sys.modules)\n'  # torch 2.1 itself imports safetensors

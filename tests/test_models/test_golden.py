@@ -10,9 +10,9 @@ import pytest
 import torch
 from helpers import golden
 
-from mmrapidnet.apis.complexity import MODEL_NAMES, build_classifier
+from dev.model_zoo.classifiers import MODEL_NAMES, build_classifier
 from mmrapidnet.checkpoints.convert.convert import convert_checkpoint
-from mmrapidnet.checkpoints.convert.key_maps import published_names
+from mmrapidnet.checkpoints.convert.key_maps import published_keys
 from mmrapidnet.checkpoints.state_dict import get_state_dict, read_checkpoint
 
 SIZES = ((64, 96), (160, 224))
@@ -32,7 +32,7 @@ def converted(request, tmp_path_factory):
     """The model's name and its converted checkpoint."""
     model = request.param
     shapes = our_shapes(model)
-    names = published_names(model, shapes)
+    names = published_keys(model, shapes)
     state = {
         theirs: golden.parameter(theirs, tuple(shapes[ours]))
         for ours, theirs in names.items()

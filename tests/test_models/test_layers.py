@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from dev.benchmark.peers import randomize_norms
 from mmrapidnet.models import layers
+from mmrapidnet.models.backbones import mobilevig, rapidnet, repvit
 
 BN = dict(type='BN')
 GELU = dict(type='GELU')
@@ -47,7 +48,7 @@ def ready(module):
 
 
 def test_dilated_mixer(x):
-    mixer = ready(layers.DilatedMixer(4, BN, GELU))
+    mixer = ready(rapidnet.DilatedMixer(4, BN, GELU))
     encoded = x + F.conv2d(
         x, mixer.cpe.conv.weight, mixer.cpe.conv.bias, padding=3, groups=4
     )
@@ -62,7 +63,7 @@ def test_dilated_mixer(x):
 
 def test_dilated_mixer_reads_where_its_dilations_reach():
     """A spike is seen at distances 0, 2 and 3 from it and nowhere else."""
-    mixer = layers.DilatedMixer(1, BN, GELU).double().eval()
+    mixer = rapidnet.DilatedMixer(1, BN, GELU).double().eval()
     for conv in (m for m in mixer.modules() if isinstance(m, torch.nn.Conv2d)):
         torch.nn.init.constant_(conv.weight, float(conv is not mixer.cpe.conv))
         torch.nn.init.zeros_(conv.bias)
@@ -143,7 +144,7 @@ def test_feed_forward(x):
 @pytest.mark.parametrize('hop', [2, 3])
 def test_graph_mixer(x, hop):
     """As the paper has it: the greatest difference, pixel by pixel."""
-    mixer = ready(layers.GraphMixer(4, BN, GELU, hop=hop))
+    mixer = ready(mobilevig.GraphMixer(4, BN, GELU, hop=hop))
     y = conv_norm(x, mixer.proj_in)
     height, width = y.shape[2:]
     greatest = torch.zeros_like(y)
@@ -161,7 +162,7 @@ def test_graph_mixer(x, hop):
 
 
 def test_rep_depthwise(x):
-    mixer = ready(layers.RepDepthwise(4, BN))
+    mixer = ready(repvit.RepDepthwise(4, BN))
     y = conv_norm(x, mixer.depthwise)
     y = y + x * mixer.pointwise.weight.view(1, 4, 1, 1)
     y = y + mixer.pointwise.bias.view(1, 4, 1, 1) + x
@@ -174,7 +175,7 @@ def test_rep_depthwise(x):
 
 
 def test_squeeze_excitation(x):
-    layer = ready(layers.SqueezeExcitation(4))
+    layer = ready(repvit.SqueezeExcitation(4))
     pooled = x.mean((2, 3))
     hidden = F.relu(
         F.linear(pooled, layer.reduce.weight[:, :, 0, 0], layer.reduce.bias)
@@ -189,7 +190,7 @@ def test_squeeze_excitation(x):
 )
 def test_squeeze_excitation_width(channels, hidden):
     """RepViT's published shapes."""
-    assert layers.SqueezeExcitation(channels).reduce.out_channels == hidden
+    assert repvit.SqueezeExcitation(channels).reduce.out_channels == hidden
 
 
 def test_local_block(x):
@@ -206,7 +207,7 @@ def test_residual(x):
 
 def test_deformable_mixer_shares_its_offsets(x):
     """Offsets of whole pixels only shift what all branches read."""
-    mixer = ready(layers.DeformableMixer(4, BN, GELU))
+    mixer = ready(rapidnet.DeformableMixer(4, BN, GELU))
     for parameter in mixer.offset.parameters():
         torch.nn.init.zeros_(parameter)
     # Every tap reads one row further down.

@@ -9,7 +9,7 @@ from helpers.commands import REPO, assert_one_line_error, run_tool
 from helpers.tool_server import fork_tool
 from mmengine.registry import MODELS, DefaultScope
 
-from mmrapidnet.checkpoints.convert.key_maps import AUTHORS, published_names
+from mmrapidnet.checkpoints.convert.key_maps import AUTHORS, published_keys
 from mmrapidnet.config.load import load_config
 from mmrapidnet.datasets.shapes import SEG_CLASSES
 
@@ -27,7 +27,7 @@ def state():
     ours = {**ours, **top.state_dict(prefix='head.classifier.')}
     return {
         theirs: golden.parameter(theirs, tuple(ours[name].shape))
-        for name, theirs in published_names('rapidnet_ti', ours).items()
+        for name, theirs in published_keys('rapidnet_ti', ours).items()
     }
 
 
@@ -91,7 +91,7 @@ def test_a_converted_segmenter_is_tested(suffix, shapes_root, tmp_path):
     with DefaultScope.overwrite_default_scope('mmseg'):
         ours = MODELS.build(cfg.model).state_dict()
     (layout,) = (layout for layout in AUTHORS if layout.family == 'rapidnet')
-    names = layout.published_names(ours, 'backbone.')
+    names = layout.published_keys(ours, 'backbone.')
     src, dst = tmp_path / 'published.pth', tmp_path / f'ours.{suffix}'
     torch.save({'state_dict': {names[k]: v for k, v in ours.items()}, 'meta': {}}, src)
     done = fork_tool('convert_checkpoint.py', src, dst)

@@ -307,22 +307,22 @@ def calls(*exported):
                 overwrite=[],
             ),
         ),
-        call('benchmark.py', 'tables', files('results')),
+        call('dev/benchmark/__main__.py', 'tables', files('results')),
         call(
-            'benchmark.py',
+            'dev/benchmark/__main__.py',
             *('plot', files('results'), '--out', outs('plot.png', 'plot.x')),
             some(runtime=[word], size=[number]),
         ),
         call(
-            'reproduce.py',
+            'dev/reproduce.py',
             choose('semfpn_rapidnet_s_ade20k', 'rapidnet_ti_in1k', 'x', ''),
             *('--file', weights, '--data-root', data, '--work-dir', work),
             *('--results', outs('results.yml')),
         ),
-        call('ablations.py', '--folder', outs('nothing')),
-        call('model_cards.py', '--check', '--root', outs('nothing')),
+        call('dev/ablations.py', '--folder', outs('nothing')),
+        call('dev/model_cards.py', '--check', '--root', outs('nothing')),
         call(
-            'parity.py',
+            'dev/parity.py',
             *(config, weights, weights, '--out', outs('parity')),
             some(formats=[word]),
         ),
@@ -340,7 +340,7 @@ def test_whatever_is_given(samples, drawn):
 
 
 @pytest.mark.slow
-@settings(max_examples=200, **STEADY)
+@settings(max_examples=100, **STEADY)
 @given(calls(*EXPORTED))
 def test_whatever_is_given_exported_files_too(exported_samples, drawn):
     assert_promise(exported_samples, *drawn)
@@ -437,7 +437,7 @@ def test_workers_end_with_the_script(tmp_path):
 
 
 @given(damages, st.binary(max_size=100))
-@settings(max_examples=200, derandomize=True, database=None)
+@settings(max_examples=100, derandomize=True, database=None)
 def test_damage_is_of_any_content(damage, content):
     assert isinstance(damage(content), bytes)
     assert damage(content) == damage(content)

@@ -34,7 +34,7 @@ SHORT = (
         for key in ('num_workers=0', 'persistent_workers=False')
     ),
 )
-# What the fork's own scripts need of our mends before a config can ask for them.
+# What the fork's own scripts need of our patches before a config can ask for them.
 FORK = not is_installed('mmsegmentation')
 TORCHVISION_FITS = torch._C._dispatch_has_kernel_for_dispatch_key(
     'torchvision::nms', 'CPU'
@@ -411,7 +411,7 @@ def test_learning_rate_follows_the_batch(shapes_root, tmp_path):
         '4',
         options=('auto_scale_lr.base_batch_size=16', 'train_cfg.max_iters=1'),
     )
-    # Eight images a step, two at a time, instead of sixteen.
+    # Eight images per step, two at a time, instead of sixteen.
     assert 'Scaling the original LR by 0.5' in done.stdout
 
 

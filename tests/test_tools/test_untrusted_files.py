@@ -1,14 +1,9 @@
-"""Crafted files through every tool that reads one: one line, and nothing runs."""
-
-import sys
+"""Malicious files through every tool that reads one: one line, and nothing runs."""
 
 import pytest
-from helpers import tiny_models, tiny_pretraining
+from helpers import malicious_files, tiny_models, tiny_pretraining
 from helpers.commands import REPO, assert_one_line_error, run_tool
 from helpers.tool_server import fork_tool
-
-sys.path.append(str(REPO / 'tests' / 'test_compat'))
-from helpers import malicious_files as crafted_files
 
 FILES = ('zip: os.system', 'bare pickle, protocol 4', 'zip: tensor state', 'zip bomb')
 
@@ -64,7 +59,7 @@ def commands(shapes_root, tmp_path_factory):
             'model.head.distillation=hard',
         ),
         'benchmark': (
-            'benchmark.py',
+            'dev/benchmark/__main__.py',
             'dense',
             config,
             '--checkpoint',
@@ -98,7 +93,7 @@ NAMES = (
 def test_a_tool_refuses_a_crafted_file(commands, tmp_path, number):
     canary = tmp_path / 'canary'
     crafted = FILES[number % len(FILES)]
-    file = crafted_files.write(crafted, tmp_path / 'crafted.pth', canary)
+    file = malicious_files.write(crafted, tmp_path / 'crafted.pth', canary)
     tool, *arguments = commands(file)[NAMES[number]]
     done = fork_tool(tool, *arguments, timeout=120)
     assert done.returncode == 1, done.stderr
@@ -109,11 +104,11 @@ def test_a_tool_refuses_a_crafted_file(commands, tmp_path, number):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('number', range(len(crafted_files.CRAFTED)))
+@pytest.mark.parametrize('number', range(len(malicious_files.MALICIOUS)))
 def test_every_crafted_file_is_refused_by_a_tool(commands, tmp_path, number):
     canary = tmp_path / 'canary'
-    crafted = list(crafted_files.CRAFTED)[number]
-    file = crafted_files.write(crafted, tmp_path / 'crafted.pth', canary)
+    crafted = list(malicious_files.MALICIOUS)[number]
+    file = malicious_files.write(crafted, tmp_path / 'crafted.pth', canary)
     tool, *arguments = commands(file)[NAMES[number % len(NAMES)]]
     done = fork_tool(tool, *arguments, timeout=120)
     assert done.returncode == 1, done.stderr
@@ -123,7 +118,7 @@ def test_every_crafted_file_is_refused_by_a_tool(commands, tmp_path, number):
 
 def test_a_process_of_its_own_refuses_one(tmp_path):
     canary = tmp_path / 'canary'
-    file = crafted_files.write('zip: os.system', tmp_path / 'crafted.pth', canary)
+    file = malicious_files.write('zip: os.system', tmp_path / 'crafted.pth', canary)
     done = run_tool(
         'fuse.py',
         file,

@@ -5,13 +5,13 @@ import os
 
 import pytest
 
-from mmrapidnet.utils.atomic import remove_leftovers, write_whole
+from mmrapidnet.utils.atomic import remove_leftovers, write_atomic
 
 
 def test_writing_and_replacing(tmp_path):
     path = tmp_path / 'new' / 'iter_1.pth'
     for content in (b'first', b'second'):
-        write_whole(path, content)
+        write_atomic(path, content)
         assert path.read_bytes() == content
     assert os.listdir(path.parent) == ['iter_1.pth']
 
@@ -30,7 +30,7 @@ def test_file_and_folder_are_synced_before_and_after_the_name(tmp_path, monkeypa
 
     monkeypatch.setattr(os, 'fsync', note_sync)
     monkeypatch.setattr(os, 'replace', note_replace)
-    write_whole(tmp_path / 'a', b'content')
+    write_atomic(tmp_path / 'a', b'content')
     assert steps == [f'{tmp_path}/.a.partial', f'{tmp_path}/a', str(tmp_path)]
 
 
@@ -40,7 +40,7 @@ def test_full_disk(tmp_path):
     path.write_bytes(b'as it was')
     (tmp_path / '.a.partial').symlink_to('/dev/full')
     with pytest.raises(OSError, match='No space left on device') as caught:
-        write_whole(path, b'content')
+        write_atomic(path, b'content')
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
     assert path.read_bytes() == b'as it was'
     assert os.listdir(tmp_path) == ['a']

@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 
 from mmrapidnet.utils import atomic as placing
-from mmrapidnet.utils.atomic import in_place_of
+from mmrapidnet.utils.atomic import replace_atomic
 from mmrapidnet.utils.errors import UserError
 
 
 def write(out, text, beside=('.bin',)):
-    with in_place_of(out) as path:
+    with replace_atomic(out) as path:
         path.write_text(text)
         for suffix in beside:
             path.with_suffix(suffix).write_text(text)
@@ -32,12 +32,12 @@ def test_all_files_take_their_places(tmp_path):
 def test_a_failure_leaves_what_was_there(failure, tmp_path):
     out = tmp_path / 'model.xml'
     write(out, 'before')
-    with pytest.raises(failure), in_place_of(out) as path:
+    with pytest.raises(failure), replace_atomic(out) as path:
         path.write_text('half')
         raise failure
     assert read_all(tmp_path) == {'model.xml': 'before', 'model.bin': 'before'}
     fresh = tmp_path / 'fresh' / 'model.xml'
-    with pytest.raises(failure), in_place_of(fresh):
+    with pytest.raises(failure), replace_atomic(fresh):
         raise failure
     assert sorted(p.name for p in tmp_path.iterdir()) == ['model.bin', 'model.xml']
 
@@ -127,7 +127,7 @@ def test_a_single_file_is_never_absent(tmp_path, monkeypatch):
 def test_a_folder_replaces_a_folder(tmp_path):
     out = tmp_path / 'model.mlpackage'
     for text in ('first', 'second'):
-        with in_place_of(out) as path:
+        with replace_atomic(out) as path:
             path.mkdir()
             (path / text).write_text(text)
     assert read_all(tmp_path) == {'second': 'second'}
@@ -143,7 +143,7 @@ def test_what_would_be_lost(tmp_path):
     package = tmp_path / 'model.mlpackage'
     package.write_text('kept')
     message = 'model.mlpackage is a file, which would be lost'
-    with pytest.raises(UserError, match=message), in_place_of(package) as path:
+    with pytest.raises(UserError, match=message), replace_atomic(package) as path:
         path.mkdir()
     assert package.read_text() == 'kept'
 

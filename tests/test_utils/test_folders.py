@@ -7,7 +7,7 @@ from helpers.commands import REPO, assert_one_line_error
 from helpers.tool_server import fork_tool
 
 from dev.comparison.runs import Run, train_and_test
-from dev.kill_training import check_survival
+from dev.kill_training import check_resume
 from dev.parity import check_parity
 from dev.quickstart import quickstart
 from mmrapidnet.utils.errors import UserError
@@ -85,14 +85,20 @@ def test_quickstart_into_a_folder_of_ones_own(tmp_path):
     assert not (tmp_path / 'data').exists()
     with pytest.raises(UserError, match='is not emptied'):
         quickstart(REPO, tmp_path / 'data', REPO)
-    assert (REPO / 'mmrapidnet' / 'quickstart.py').is_file()
+    assert (REPO / 'dev' / 'quickstart.py').is_file()
 
 
 def test_a_file_in_the_place_of_a_folder(tmp_path):
     (tmp_path / 'file').touch()
     for tool, *arguments in (
-        ('compare_backbones.py', '--iters', '2', '--data-root', tmp_path, '--out'),
-        ('reproduce.py', 'semfpn_rapidnet_m_ade20k', '--file', __file__, '--work-dir'),
+        ('dev/compare_backbones.py', '--iters', '2', '--data-root', tmp_path, '--out'),
+        (
+            'dev/reproduce.py',
+            'semfpn_rapidnet_m_ade20k',
+            '--file',
+            __file__,
+            '--work-dir',
+        ),
     ):
         done = fork_tool(tool, *arguments, tmp_path / 'file')
         assert_one_line_error(done, 'file cannot be made')
@@ -104,7 +110,7 @@ CONFIG = REPO / 'configs' / 'semfpn_rapidnet_ti_shapes.py'
 @pytest.mark.parametrize(
     ('tool', 'folder'),
     [
-        (lambda out: check_survival(REPO, str(CONFIG), out), 'undisturbed'),
+        (lambda out: check_resume(REPO, str(CONFIG), out), 'undisturbed'),
         (lambda out: check_parity(REPO, [(str(CONFIG), 'no.pth')], out), CONFIG.stem),
         (lambda out: train_and_test(Run(CONFIG, out, out / 'run', 0), REPO), 'run'),
         (

@@ -52,6 +52,10 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=8,
     num_workers=2,
-    dataset=dict(**dataset, pipeline=test_pipeline),
+    dataset=dict(
+        **dataset,
+        pipeline=test_pipeline,
+        indices=None,  # a number for the first so many images
+    ),
 )
 test_dataloader = val_dataloader

@@ -1,4 +1,4 @@
-# Stochastic depth as published: one rate a block (2 + 2 + 8 + 4).
+# Stochastic depth as published: one rate per block (2 + 2 + 8 + 4).
 _base_ = 'cls_distilled.py'
 
 model = dict(

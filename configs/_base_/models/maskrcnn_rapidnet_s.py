@@ -1,5 +1,5 @@
 # Batch normalisation trains, across processes, as in the published dense code.
-# Stochastic depth as published: one rate a block (3 + 3 + 12 + 6).
+# Stochastic depth as published: one rate per block (3 + 3 + 12 + 6).
 _base_ = ['mmdet::_base_/models/mask-rcnn_r50_fpn.py', '../plugin.py']
 
 model = dict(

@@ -1,5 +1,5 @@
 # Batch normalisation trains, across processes, as in the published dense code.
-# Stochastic depth as published: one rate a block (3 + 3 + 12 + 6).
+# Stochastic depth as published: one rate per block (3 + 3 + 12 + 6).
 _base_ = ['mmseg::_base_/models/fpn_r50.py', '../plugin.py']
 
 model = dict(

@@ -1,4 +1,4 @@
-# RapidNet's recipe for COCO: 12 epochs at a rate for 16 images a step.
+# RapidNet's recipe for COCO: 12 epochs at a rate for 16 images per step.
 _base_ = 'mmdet::_base_/schedules/schedule_1x.py'
 
 optim_wrapper = dict(

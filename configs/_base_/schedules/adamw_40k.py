@@ -1,4 +1,4 @@
-# RapidNet's recipe for ADE20K: 40k iterations at a rate for 32 images a step.
+# RapidNet's recipe for ADE20K: 40k iterations at a rate for 32 images per step.
 _base_ = 'mmseg::_base_/schedules/schedule_40k.py'
 
 optim_wrapper = dict(

@@ -6,7 +6,7 @@ train_cfg = dict(by_epoch=True, max_epochs=300, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 
-# The rate is for 1024 images a step and is scaled to the actual number: batch size x
+# The rate is for 1024 images per step and is scaled to the actual number: batch size x
 # processes.
 optim_wrapper = dict(
     type='AmpOptimWrapper',

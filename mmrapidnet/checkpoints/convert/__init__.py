@@ -1,1 +1,1 @@
-""""""
+"""Published checkpoints into ours, with a key map for each family."""

@@ -9,14 +9,14 @@ from typing import Any
 
 from torch import Tensor
 
-import mmrapidnet
 from mmrapidnet.checkpoints.convert.detect import BARE, Kind, choose_weights, find_kind
-from mmrapidnet.checkpoints.convert.key_maps import AUTHORS, METHODS, TIMM_REPVIT
+from mmrapidnet.checkpoints.convert.key_maps import AUTHORS, DENSE_MODELS, TIMM_REPVIT
 from mmrapidnet.checkpoints.convert.match import check_model, match
 from mmrapidnet.checkpoints.dataset_meta import get_meta, get_old_labels
 from mmrapidnet.checkpoints.save import check_destination, sha256_of, write_checkpoint
 from mmrapidnet.checkpoints.state_dict import shorten
-from mmrapidnet.utils.errors import UserError, plain
+from mmrapidnet.utils.errors import UserError, sanitize
+from mmrapidnet.version import __version__
 
 RECORD = 'mmrapidnet_conversion'
 _OURS = re.compile(r'(backbone\.)?stem\.\d\.(conv|norm)\.')
@@ -96,8 +96,8 @@ def convert_checkpoint(
     content = load(src)
     _refuse_converted(content, src)
     entry, weights = choose_weights(content, ema, str(src))
-    kind = _recognise(weights, src)
-    configs = configs or Path(mmrapidnet.__file__).with_name('.mim') / 'configs'
+    kind = _detect(weights, src)
+    configs = configs or Path(__file__).parents[2] / '.mim' / 'configs'
     model, names = match(kind, weights, model, str(src), configs)
 
     labels = get_old_labels(content, str(src))
@@ -109,7 +109,7 @@ def convert_checkpoint(
         weights=entry,
         tensors=len(names),
         dropped=_list_dropped(content, entry, labels),
-        version=mmrapidnet.version.__version__,
+        version=__version__,
     )
     state = {ours: weights[theirs] for ours, theirs in names.items()}
     meta = {RECORD: asdict(conversion)}
@@ -124,22 +124,22 @@ def _refuse_converted(content: dict[str, Any], src: Path) -> None:
     record = get_meta(content).get(RECORD)
     if isinstance(record, dict):
         raise UserError(
-            f'{src} was converted before, from {plain(record.get("source"))}: it is in '
-            "mmrapidnet's names already; use it as it is"
+            f'{src} was converted before, from {sanitize(record.get("source"))}: it is '
+            "in mmrapidnet's names already; use it as it is"
         )
 
 
-def _recognise(weights: dict[str, Tensor], src: Path) -> Kind:
+def _detect(weights: dict[str, Tensor], src: Path) -> Kind:
     kind = find_kind(weights)
     if kind is None and any(map(_OURS.match, weights)):
         raise UserError(f"{src} is in mmrapidnet's names already; nothing to convert")
     if kind is None:
-        titles = [layout.title for layout in (*AUTHORS, TIMM_REPVIT)]
+        titles = [key_map.title for key_map in (*AUTHORS, TIMM_REPVIT)]
         raise UserError(
             f'{src} is not a published checkpoint that can be converted: expected a '
             f'classifier ({", ".join(titles)}) or one of '
-            f'{" and ".join(method.title for method in METHODS)} on such a backbone, '
-            f'but found {shorten(weights) or "no weights"}'
+            f'{" and ".join(method.title for method in DENSE_MODELS)} on such a '
+            f'backbone, but found {shorten(weights) or "no weights"}'
         )
     return kind
 
@@ -150,10 +150,12 @@ def _list_dropped(
     """Name what a file held besides the weights and the labels."""
     meta = get_meta(content)
     others = [
-        plain(name)
+        sanitize(name)
         for name, value in content.items()
         if name != entry
         and not (name == 'meta' and meta)
         and not (entry == BARE and isinstance(value, Tensor))
     ]
-    return others + [f'meta.{plain(k)}' for k in meta if str(k).lower() not in labels]
+    return others + [
+        f'meta.{sanitize(k)}' for k in meta if str(k).lower() not in labels
+    ]

@@ -14,10 +14,10 @@ from torch import Tensor
 from mmrapidnet.checkpoints.convert.key_maps import (
     AUTHORS,
     BACKBONE,
-    METHODS,
+    DENSE_MODELS,
     TIMM_REPVIT,
-    Layout,
-    Method,
+    DenseModel,
+    KeyMap,
 )
 from mmrapidnet.utils.errors import UserError
 
@@ -31,12 +31,12 @@ class Kind:
     """A kind of published file.
 
     Attributes:
-        layout: How it calls our tensors.
+        key_map: How it calls our tensors.
         method: The dense model it holds; None for a classifier.
     """
 
-    layout: Layout
-    method: Method | None = None
+    key_map: KeyMap
+    method: DenseModel | None = None
 
     @property
     def prefix(self) -> str:
@@ -45,8 +45,8 @@ class Kind:
 
     def __str__(self) -> str:
         if self.method:
-            return f'{self.method.title} checkpoint with {self.layout.title}'
-        return f'{self.layout.title} classification checkpoint'
+            return f'{self.method.title} checkpoint with {self.key_map.title}'
+        return f'{self.key_map.title} classification checkpoint'
 
 
 def find_kind(names: Iterable[str]) -> Kind | None:
@@ -58,7 +58,7 @@ def find_kind(names: Iterable[str]) -> Kind | None:
     Returns:
         Its kind; None for any other file.
 
-    Example:
+    Examples:
         >>> print(find_kind(['stem.stem.0.weight', 'head.weight']))
         RapidNet classification checkpoint
         >>> print(find_kind(['backbone.stem.stem.0.weight', 'decode_head.conv_seg.b']))
@@ -69,13 +69,13 @@ def find_kind(names: Iterable[str]) -> Kind | None:
     def has(start: str) -> bool:
         return re.search(f'^{start}', text, re.MULTILINE) is not None
 
-    for layout in (*AUTHORS, TIMM_REPVIT):
-        if has(layout.signature):
-            return Kind(layout)
-    for layout in AUTHORS:
-        for method in METHODS:
-            if has(BACKBONE + layout.signature) and has(method.marker):
-                return Kind(layout, method)
+    for key_map in (*AUTHORS, TIMM_REPVIT):
+        if has(key_map.signature):
+            return Kind(key_map)
+    for key_map in AUTHORS:
+        for method in DENSE_MODELS:
+            if has(BACKBONE + key_map.signature) and has(method.marker):
+                return Kind(key_map, method)
     return None
 
 

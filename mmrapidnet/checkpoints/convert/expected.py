@@ -10,7 +10,12 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from mmrapidnet.checkpoints.convert.key_maps import BACKBONE, CLASSIFIER, Layout, Method
+from mmrapidnet.checkpoints.convert.key_maps import (
+    BACKBONE,
+    CLASSIFIER,
+    DenseModel,
+    KeyMap,
+)
 from mmrapidnet.config.libraries import require_library
 from mmrapidnet.config.load import load_config
 from mmrapidnet.utils.errors import UserError
@@ -18,31 +23,31 @@ from mmrapidnet.utils.errors import UserError
 Shapes = dict[str, torch.Size]
 
 
-def list_archs(layout: Layout) -> list[str]:
+def list_archs(key_map: KeyMap) -> list[str]:
     """The names of the family's archs, such as 'ti'."""
-    return list(MODELS.get(layout.backbone).arch_settings)
+    return list(MODELS.get(key_map.backbone).arch_settings)
 
 
-def backbone_shapes(layout: Layout, arch: str) -> Shapes:
+def backbone_shapes(key_map: KeyMap, arch: str) -> Shapes:
     """The tensors of a backbone.
 
     Args:
-        layout: The family's layout.
+        key_map: The family's key_map.
         arch: The arch.
 
     Returns:
         Name, under ``backbone.``, to shape.
     """
-    return _shapes(_build(dict(type=layout.backbone, arch=arch)), BACKBONE)
+    return _shapes(_build(dict(type=key_map.backbone, arch=arch)), BACKBONE)
 
 
 def classifier_shapes(
-    layout: Layout, arch: str, weights: dict[str, Tensor], source: str
+    key_map: KeyMap, arch: str, weights: dict[str, Tensor], source: str
 ) -> Shapes:
     """The tensors of a classifier, sized as those of a file.
 
     Args:
-        layout: The layout of the file.
+        key_map: The key_map of the file.
         arch: The arch of the backbone.
         weights: The file's tensors.
         source: The file's name, for messages.
@@ -54,22 +59,22 @@ def classifier_shapes(
     Raises:
         UserError: If the file has no classifier.
     """
-    backbone = _build(dict(type=layout.backbone, arch=arch))
+    backbone = _build(dict(type=key_map.backbone, arch=arch))
     sizes = {
         argument: _length(weights, name, source)
-        for argument, name in layout.classifier_sizes.items()
+        for argument, name in key_map.classifier_sizes.items()
     }
     top = _build(
         dict(
-            type=layout.classifier_type, in_channels=backbone.out_channels[-1], **sizes
+            type=key_map.classifier_type, in_channels=backbone.out_channels[-1], **sizes
         )
     )
     return {**_shapes(backbone, BACKBONE), **_shapes(top, CLASSIFIER)}
 
 
 def dense_shapes(
-    method: Method,
-    layout: Layout,
+    method: DenseModel,
+    key_map: KeyMap,
     arch: str,
     weights: dict[str, Tensor],
     source: str,
@@ -79,7 +84,7 @@ def dense_shapes(
 
     Args:
         method: The dense model.
-        layout: The layout of the file.
+        key_map: The key_map of the file.
         arch: The arch of the backbone.
         weights: The file's tensors.
         source: The file's name, for messages.
@@ -92,9 +97,9 @@ def dense_shapes(
         UserError: If there is no config for such a model, its library is not
             installed, or the file has no classifier.
     """
-    path = Path(configs) / f'{method.name}_{layout.family}_{arch}_{method.dataset}.py'
+    path = Path(configs) / f'{method.name}_{key_map.family}_{arch}_{method.dataset}.py'
     if not path.is_file():
-        pattern = f'{method.name}_{layout.family}_*_{method.dataset}.py'
+        pattern = f'{method.name}_{key_map.family}_*_{method.dataset}.py'
         found = ', '.join(sorted(p.name for p in path.parent.glob(pattern)))
         raise UserError(
             f'{source} needs the config {path.name}, which {path.parent} has not '

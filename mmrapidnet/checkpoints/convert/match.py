@@ -57,52 +57,52 @@ def match(
     Raises:
         UserError: Naming the first few tensors that keep the file from fitting.
     """
-    layout = kind.layout
+    key_map = kind.key_map
     arch, shapes = _find_arch(kind, weights, model, source)
     if kind.method:
-        shapes = dense_shapes(kind.method, layout, arch, weights, source, configs)
-    names = layout.published_names(shapes, kind.prefix)
+        shapes = dense_shapes(kind.method, key_map, arch, weights, source, configs)
+    names = key_map.published_keys(shapes, kind.prefix)
     account = _compare(shapes, names, weights)
     if account.total:
         raise UserError(f'{source} is a {kind}, but does not fit our model: {account}')
-    return f'{layout.family}_{arch}', names
+    return f'{key_map.family}_{arch}', names
 
 
 def _find_arch(
     kind: Kind, weights: dict[str, Tensor], model: str | None, source: str
 ) -> tuple[str, Shapes]:
     """The arch of the family that a classifier, or a dense model's backbone, fits."""
-    layout = kind.layout
+    key_map = kind.key_map
     own = {name: v for name, v in weights.items() if name.startswith(kind.prefix)}
     candidates = {}
-    for arch in [_check_family(kind, model, source)] if model else list_archs(layout):
+    for arch in [_check_family(kind, model, source)] if model else list_archs(key_map):
         if kind.method:
-            shapes = backbone_shapes(layout, arch)
+            shapes = backbone_shapes(key_map, arch)
         else:
-            shapes = classifier_shapes(layout, arch, weights, source)
-        names = layout.published_names(shapes, kind.prefix)
+            shapes = classifier_shapes(key_map, arch, weights, source)
+        names = key_map.published_keys(shapes, kind.prefix)
         candidates[arch] = shapes, _compare(shapes, names, own)
     closest = min(candidates, key=lambda arch: candidates[arch][1].total)
     shapes, account = candidates[closest]
     if account.total:
-        of = model or f'any model; closest is {layout.family}_{closest}'
+        of = model or f'any model; closest is {key_map.family}_{closest}'
         raise UserError(f'{source} is a {kind}, but does not fit {of}: {account}')
     return closest, shapes
 
 
 def _check_family(kind: Kind, model: str, source: str) -> str:
     family, _, arch = model.partition('_')
-    if family != kind.layout.family:
+    if family != kind.key_map.family:
         raise UserError(
             f'--model {model}: {source} is a {kind}; choose one of '
-            + ', '.join(f'{kind.layout.family}_{a}' for a in list_archs(kind.layout))
+            + ', '.join(f'{kind.key_map.family}_{a}' for a in list_archs(kind.key_map))
             + ', or leave the option out'
         )
     return arch
 
 
 @dataclass(frozen=True)
-class _Account:
+class _StateDictCheck:
     """What keeps a file from fitting a model, in published names."""
 
     missing: list[str]
@@ -128,9 +128,9 @@ class _Account:
 
 def _compare(
     shapes: Shapes, names: dict[str, str], weights: dict[str, Tensor]
-) -> _Account:
+) -> _StateDictCheck:
     expected = {names[ours]: shape for ours, shape in shapes.items()}
-    return _Account(
+    return _StateDictCheck(
         missing=[name for name in expected if name not in weights],
         reshaped=[
             f'{name} {tuple(weights[name].shape)} instead of {tuple(shape)}'

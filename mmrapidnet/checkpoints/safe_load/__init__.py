@@ -1,1 +1,1 @@
-""""""
+"""Checkpoints read as data, of which nothing is executed."""

@@ -8,7 +8,7 @@ Reason:
     so run any code, safe unpickling or not.
 
 Condition:
-    Applied by :mod:`mmrapidnet.compat.safe_checkpoints` to every checkpoint loaded.
+    Applied by `mmrapidnet.compat.safe_checkpoints` to every checkpoint loaded.
 
 What it does:
     Rewrites these texts from their parsed literals, without the names at which
@@ -23,7 +23,7 @@ from typing import Any
 
 from mmengine.logging import print_log
 
-from mmrapidnet.utils.errors import plain
+from mmrapidnet.utils.errors import sanitize
 
 # Names that make Config.fromfile import modules, or that it refuses; those it
 # acts upon by reading other files start with an underscore.
@@ -44,7 +44,7 @@ def parse(text: str) -> dict:
     Raises:
         ValueError: If there is anything else in the text.
 
-    Example:
+    Examples:
         >>> parse("gpu_ids = [0]; model = dict(type='RapidNet', depth=-1)")
         {'gpu_ids': [0], 'model': {'type': 'RapidNet', 'depth': -1}}
         >>> parse('import os')
@@ -68,7 +68,7 @@ def inert(text: Any) -> str:
         Assignments of literals; empty (with a logged warning) if ``text`` is
         not a string or holds more than literals.
 
-    Example:
+    Examples:
         >>> inert("custom_imports = dict(imports=['x'])\nseed = 1")
         'seed = 1\n'
     """
@@ -77,7 +77,7 @@ def inert(text: Any) -> str:
     except ValueError as error:
         print_log(
             'The config text stored in the checkpoint is left out: it is not plain '
-            f'data ({plain(error)}) and is not executed.',
+            f'data ({sanitize(error)}) and is not executed.',
             logger='current',
             level=logging.WARNING,
         )

@@ -1,25 +1,9 @@
-"""Loads checkpoints as data: nothing stored in one is ever executed.
+"""Load checkpoints as data: nothing stored in one is ever executed.
 
-Reason:
-    mmengine 0.10 calls ``torch.load`` without ``weights_only``.  Before torch
-    2.6 that runs any code a file brings along, and since then it refuses
-    mmengine's own checkpoints, for their ``HistoryBuffer`` objects; a download
-    (``torch.hub``) is unpickled without any restriction with either.  The fork
-    (onedl-mmengine 0.10.12) allows a few names, ``builtins.getattr`` among them, and
-    where they are not enough loads the file again without restrictions.
-
-Condition:
-    Always.
-
-What it does:
-    Everything mmengine loads (``Runner.load_checkpoint`` and ``resume``,
-    ``Pretrained``, ``init_detector``, ``init_model``, inferencers) goes
-    through the same restricted loading as :func:`load`, which allows exactly
-    the names in :mod:`mmrapidnet.checkpoints.safe_load.allowed_globals`; archives are held to
-    :mod:`mmrapidnet.checkpoints.safe_load.zip_records` before, what was loaded to
-    :mod:`mmrapidnet.checkpoints.safe_load.plain_data` after, and the config text inside is made
-    inert by :mod:`mmrapidnet.checkpoints.safe_load.config_text`.  Files in the safetensors
-    format are read in the same places.
+Archives are held to `.zip_records` before, exactly the names in
+`.allowed_globals` are unpickled, what was loaded is held to `.plain_data`,
+and the config text inside is made inert by `.config_text`.  Files in the
+safetensors format are read, too.
 """
 
 import contextlib
@@ -31,22 +15,14 @@ from typing import Any, BinaryIO
 import torch
 
 from mmrapidnet.checkpoints import safetensors_file
-from mmrapidnet.checkpoints.safe_load import allowed_globals as pickled
 from mmrapidnet.checkpoints.safe_load import (
     config_text,
     plain_data,
     unpickler,
     zip_records,
 )
-from mmrapidnet.utils.errors import UserError, plain
-
-
-def apply() -> None:
-    """Let mmengine load through :func:`load`."""
-    from mmengine.runner import checkpoint
-
-    checkpoint.torch = _SafeTorch()
-    checkpoint.load_url = load_url
+from mmrapidnet.checkpoints.safe_load.allowed_globals import allowed_globals
+from mmrapidnet.utils.errors import UserError, sanitize
 
 
 def load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict:
@@ -67,7 +43,7 @@ def load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict:
     if not os.path.isfile(path):
         raise UserError(f'checkpoint {path} does not exist: check the path')
     with open(path, 'rb') as file:
-        return _load(file, str(path), map_location)
+        return load_stream(file, str(path), map_location)
 
 
 def load_url(
@@ -85,10 +61,10 @@ def load_url(
         progress: Whether to show the progress of the download.
 
     Returns:
-        As :func:`load`.
+        As `load`.
 
     Raises:
-        UserError: As :func:`load`.
+        UserError: As `load`.
     """
     folder = model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints')
     os.makedirs(folder, exist_ok=True)
@@ -98,20 +74,20 @@ def load_url(
     return load(path, map_location)
 
 
-class _SafeTorch:
-    """torch, as mmengine's checkpoint module sees it, with a safe ``load``."""
+def load_stream(file: BinaryIO, name: str, map_location: Any) -> dict:
+    """Load a checkpoint from an open file.
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(torch, name)
+    Args:
+        file: The file, opened for reading bytes.
+        name: What it is called, for messages.
+        map_location: As for ``torch.load``; None for the CPU.
 
-    @staticmethod
-    def load(file: Any, map_location: Any = None, **_: Any) -> dict:
-        if hasattr(file, 'read'):
-            return _load(file, getattr(file, 'name', '(in memory)'), map_location)
-        return load(file, map_location)
+    Returns:
+        As `load`.
 
-
-def _load(file: BinaryIO, name: str, map_location: Any) -> dict:
+    Raises:
+        UserError: As `load`.
+    """
     try:
         checkpoint = _read(file, map_location or 'cpu')
         config_text.make_inert(checkpoint)
@@ -148,7 +124,7 @@ def _length(file: BinaryIO) -> int:
 def _unpickle(file: BinaryIO, map_location: Any) -> Any:
     if not _torch_knows_stand_ins():
         return unpickler.load(file, map_location)
-    stand_ins = [(item, name) for name, item in pickled.allowed_globals().items()]
+    stand_ins = [(item, name) for name, item in allowed_globals().items()]
     with _allowing_only(stand_ins):
         return torch.load(file, map_location=map_location, weights_only=True)
 
@@ -178,7 +154,7 @@ def _torch_knows_stand_ins() -> bool:
 def _explain(name: str, error: Exception) -> str:
     refused = re.search(r'GLOBAL (\S+)', str(error))
     if refused or re.search('unrecognized function|a call of', str(error)):
-        what = plain(refused.group(1)) if refused else 'a call'
+        what = sanitize(refused.group(1)) if refused else 'a call'
         return (
             f'checkpoint {name} holds {what}, which is not data and might run code, '
             'so it is not loaded: ask for a file with the weights alone'
@@ -188,5 +164,5 @@ def _explain(name: str, error: Exception) -> str:
     sentence = re.split(r'\n|\. ', reason)[0]
     return (
         f'checkpoint {name} is truncated or not a checkpoint '
-        f'({type(error).__name__}: {plain(sentence)}): copy it again'
+        f'({type(error).__name__}: {sanitize(sentence)}): copy it again'
     )

@@ -8,7 +8,7 @@ Reason:
     what the file chose, or fail far from here.
 
 Condition:
-    Applied by :mod:`mmrapidnet.compat.safe_checkpoints` to every checkpoint loaded.
+    Applied by `mmrapidnet.compat.safe_checkpoints` to every checkpoint loaded.
 
 What it does:
     Visits every object once and refuses all but numbers, text, plain containers
@@ -66,7 +66,7 @@ def check(content: Any, file_bytes: int, meta: bool = False) -> None:
     Raises:
         pickle.UnpicklingError: If there is something else in it, at any depth.
 
-    Example:
+    Examples:
         >>> check({'state_dict': {'a': torch.ones(2)}}, 100)
         >>> check({'state_dict': {'a': print}}, 100)
         Traceback (most recent call last):

@@ -9,9 +9,10 @@ Reason:
 
 What it does:
     Acts as the ``pickle_module`` of ``torch.load``: names are looked up in
-    torch's table for weights and in :mod:`mmrapidnet.checkpoints.safe_load.allowed_globals`, never
-    imported; only what these tables hold may be called, only objects of their
-    types take a state, and no storage is longer than its record.
+    torch's table for weights and in
+    `mmrapidnet.checkpoints.safe_load.allowed_globals`, never imported; only
+    what these tables hold may be called, only objects of their types take a state,
+    and no storage is longer than its record.
 """
 
 import io

@@ -6,7 +6,7 @@ Reason:
     two records of one name it depends on the reader which of them counts.
 
 Condition:
-    Applied by :mod:`mmrapidnet.compat.safe_checkpoints` to every zip archive.
+    Applied by `mmrapidnet.compat.safe_checkpoints` to every zip archive.
 
 What it does:
     Refuses archives with compressed records, with records that overlap, or with

@@ -17,7 +17,7 @@ from mmrapidnet.datasets.check.heads import Head, heads_of
 class Sample(NamedTuple):
     """An image and what the annotations say of it.
 
-    Args:
+    Attributes:
         image: Path of the image.
         record: Which record names it, such as 'a/val.json: image 7'; empty if none.
         size: Height and width in pixels, as the annotations have them.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmrapidnet.datasets.shapes.outlines import OUTLINES, make_stamp
+from mmrapidnet.datasets.shapes.outlines import OUTLINES, make_outline
 from mmrapidnet.datasets.shapes.textures import TEXTURES, textured
 
 CLS_CLASSES = tuple(
@@ -42,7 +42,7 @@ def draw_single(
     Returns:
         RGB, uint8, (size, size, 3); the object is entirely inside.
 
-    Example:
+    Examples:
         >>> draw_single(0, 7, 64, np.random.default_rng(0)).shape
         (64, 64, 3)
     """
@@ -51,7 +51,7 @@ def draw_single(
     image = _background(look, size, rng)
     radius = scale * rng.uniform(*DIAMETER) / 2
     centre = rng.uniform(radius, size - radius, 2)
-    stamp = make_stamp(outline, centre, radius, size, rng)
+    stamp = make_outline(outline, centre, radius, size, rng)
     hue, saturation, value = rng.random(), rng.uniform(0.6, 1), rng.uniform(0.65, 1)
     first, second = (hue, saturation, value), (hue, saturation, 0.45 * value)
     period = scale * rng.uniform(*OBJECT_PERIOD)

@@ -19,7 +19,7 @@ def write_noisy_labels(split: Path, path: Path, share: float, seed: int) -> None
         share: Of the images, from 0 to 1.
         seed: Of the choice of images and labels.
 
-    Example:
+    Examples:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     split, path = Path(folder) / 'train', Path(folder) / 'labels.txt'

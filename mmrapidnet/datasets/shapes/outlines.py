@@ -12,7 +12,7 @@ SUPERSAMPLING = 4
 
 
 @dataclass
-class Stamp:
+class Outline:
     """An outline rasterised into the part of the image it touches.
 
     Attributes:
@@ -41,13 +41,13 @@ class Stamp:
         image[self.window] += alpha * (colour - image[self.window])
 
 
-def make_stamp(
+def make_outline(
     outline: str,
     centre: np.ndarray,
     radius: float,
     size: int,
     rng: np.random.Generator,
-) -> Stamp:
+) -> Outline:
     """Rasterise an outline, turned and stretched at random.
 
     Args:
@@ -66,7 +66,7 @@ def make_stamp(
     contours = [c @ stretch @ turn.T + centre for c in contours_of(outline)]
     low = np.clip(np.floor(contours[0].min(0)), 0, size - 1).astype(int)
     high = np.clip(np.ceil(contours[0].max(0)), low + 1, size).astype(int)
-    return Stamp(
+    return Outline(
         (slice(low[1], high[1]), slice(low[0], high[0])),
         rasterise([contour - low for contour in contours], *(high - low)),
         angle,

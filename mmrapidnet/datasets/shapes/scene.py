@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmrapidnet.datasets.shapes.outlines import OUTLINES, Stamp, make_stamp
+from mmrapidnet.datasets.shapes.outlines import OUTLINES, Outline, make_outline
 from mmrapidnet.datasets.shapes.textures import TEXTURES, textured
 
 CLASSES = OUTLINES
@@ -87,7 +87,7 @@ def draw_scene(size: int, rng: np.random.Generator) -> Scene:
     Returns:
         The scene, with no instance in about one of twenty.
 
-    Example:
+    Examples:
         >>> scene = draw_scene(96, np.random.default_rng(0))
         >>> scene.image.shape, scene.owner.shape
         ((96, 96, 3), (96, 96))
@@ -143,7 +143,7 @@ def _add_crowd(scene: Scene, rng: np.random.Generator) -> None:
     scene.instances.append(Instance(label, int(scene.owner.sum()), iscrowd=True))
 
 
-def _fits(scene: Scene, stamp: Stamp, overlap: bool) -> bool:
+def _fits(scene: Scene, stamp: Outline, overlap: bool) -> bool:
     """Whether the stamp hides nothing or, to overlap, enough but not too much."""
     count = len(scene.instances) + 1
     lost = np.bincount(scene.owner[stamp.window][stamp.mask], minlength=count)[1:]
@@ -161,15 +161,15 @@ def _stamp(
     centre: np.ndarray,
     diameter: tuple[float, float],
     rng: np.random.Generator,
-) -> Stamp:
+) -> Outline:
     """Rasterise a class's outline at ``centre``, its diameter in a range."""
     size = len(scene.owner)
     radius = rng.uniform(*diameter) / 2 * size / REFERENCE_SIZE
-    return make_stamp(CLASSES[label], centre, radius, size, rng)
+    return make_outline(CLASSES[label], centre, radius, size, rng)
 
 
 def _draw(
-    scene: Scene, stamp: Stamp, label: int, rng: np.random.Generator, owner: int
+    scene: Scene, stamp: Outline, label: int, rng: np.random.Generator, owner: int
 ) -> None:
     """Blend a stamp over the image and take its pixels."""
     kind = TEXTURES[_typical(label, rng)]

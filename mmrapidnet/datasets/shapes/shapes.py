@@ -72,7 +72,7 @@ def write_shapes(
         UserError: A parameter is out of range, or ``root`` holds something else,
             or Shapes with other parameters, or cannot be written.
 
-    Example:
+    Examples:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     statistics = write_shapes(f'{folder}/shapes', {'val': 4})

@@ -67,7 +67,7 @@ def write_shapes_cls(
         UserError: A parameter is out of range, or ``root`` holds something else,
             or Shapes with other parameters, or cannot be written.
 
-    Example:
+    Examples:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     statistics = write_shapes_cls(f'{folder}/shapes', {'val': 144})

@@ -9,7 +9,7 @@ Each has ``NAME``, ``SUFFIX``, ``PRECISIONS`` (by the kind of graph that it hold
   size of ``example`` if ``fixed_size`` or if it cannot hold more;
 - ``Session(path, threads=None, size=None)``: the file as a function from a batch of
   images, float32 (N, C, H, W), to its outputs by name; ``metadata`` is what
-  :mod:`mmrapidnet.deploy.metadata` made.
+  `mmrapidnet.deploy.metadata` made.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def format_of(path: str | Path) -> str | None:
     Returns:
         One of `FORMATS`; None if it is no exported file.
 
-    Example:
+    Examples:
         >>> format_of('semfpn.ncnn.param'), format_of('semfpn.pth')
         ('ncnn', None)
     """
@@ -73,7 +73,6 @@ def open_session(
     path: str | Path,
     threads: int | None = None,
     size: tuple[int, int] | None = None,
-    isolated: bool = False,
 ) -> Callable[..., dict[str, Any]]:
     """Open an exported file.
 
@@ -82,8 +81,6 @@ def open_session(
         threads: Number of threads. Defaults to None: as the runtime likes.
         size: Height and width that all images will have, of use to some runtimes.
             Defaults to None: any that the file takes.
-        isolated: Whether it runs in a process of its own, so that a runtime which
-            fails does not end this one. Defaults to False.
 
     Returns:
         The ``Session`` of its format.
@@ -99,10 +96,6 @@ def open_session(
         raise UserError(f'{path} is not an exported file: those are called {suffixes}')
     if not path.exists():
         raise UserError(f'there is no file {path}')
-    if isolated:
-        from mmrapidnet.deploy.isolated import IsolatedSession
-
-        return IsolatedSession(path, threads, size)
     return load_format(name).Session(path, threads, size)
 
 
@@ -153,7 +146,7 @@ def first_line(error: Exception) -> str:
     return next(filter(None, map(str.strip, str(error).splitlines())), repr(error))
 
 
-def check_held(
+def check_supported(
     name: str, precisions: Mapping[str, Sequence[str]], kind: str, precision: str
 ) -> None:
     """Hold a request to what a format can do.

@@ -16,7 +16,7 @@ from mmrapidnet.deploy import metadata as about
 from mmrapidnet.deploy.formats import (
     KINDS,
     SUFFIXES,
-    check_held,
+    check_supported,
     conversion_to,
     first_line,
 )
@@ -90,7 +90,7 @@ def write(
     Raises:
         UserError: If Core ML has no such precision or cannot hold the model.
     """
-    check_held(NAME, PRECISIONS, graph.kind, precision)
+    check_supported(NAME, PRECISIONS, graph.kind, precision)
     fixed = fixed_size or not is_dynamic(graph)
     height, width = example.shape[2:]
     edges = [height, width]

@@ -18,7 +18,7 @@ from mmrapidnet.deploy import metadata as about
 from mmrapidnet.deploy.formats import (
     KINDS,
     SUFFIXES,
-    check_held,
+    check_supported,
     conversion_to,
     needs_extra,
 )
@@ -69,7 +69,7 @@ def write(
     Raises:
         UserError: If ncnn has no such precision or cannot hold the model.
     """
-    check_held(NAME, PRECISIONS, graph.kind, precision)
+    check_supported(NAME, PRECISIONS, graph.kind, precision)
     fixed = fixed_size or not is_dynamic(graph)
     with tempfile.TemporaryDirectory() as folder:
         with conversion_to(NAME):

@@ -14,7 +14,7 @@ from mmrapidnet.deploy import metadata as about
 from mmrapidnet.deploy.formats import (
     KINDS,
     SUFFIXES,
-    check_held,
+    check_supported,
     conversion_to,
     first_line,
     needs_extra,
@@ -62,7 +62,7 @@ def write(
     with needs_extra(NAME):
         import onnx_ir
 
-    check_held(NAME, PRECISIONS, graph.kind, precision)
+    check_supported(NAME, PRECISIONS, graph.kind, precision)
     size = tuple(example.shape[2:]) if fixed_size or not is_dynamic(graph) else None
     with conversion_to(NAME):
         model = onnx_model.convert(graph, size, channels=example.shape[1])

@@ -19,7 +19,7 @@ from mmrapidnet.deploy import metadata as about
 from mmrapidnet.deploy.formats import (
     KINDS,
     SUFFIXES,
-    check_held,
+    check_supported,
     conversion_to,
     first_line,
     needs_extra,
@@ -77,7 +77,7 @@ def write(
         UserError: If there is no such precision for this kind, OpenVINO cannot hold
             the model, or int8 comes without images.
     """
-    check_held(NAME, PRECISIONS, graph.kind, precision)
+    check_supported(NAME, PRECISIONS, graph.kind, precision)
     size = tuple(example.shape[2:]) if fixed_size or not is_dynamic(graph) else None
     model = _convert(graph, size, channels=example.shape[1])
     packages = ['openvino']

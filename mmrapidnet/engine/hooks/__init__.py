@@ -1,1 +1,1 @@
-""""""
+"""Hooks, one in a module, which registers it."""

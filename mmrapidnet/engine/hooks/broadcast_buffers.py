@@ -5,7 +5,7 @@ Importing this module registers the hook; in a config::
     custom_imports = dict(
         imports=['mmrapidnet', 'mmrapidnet.engine.hooks.broadcast_buffers']
     )
-    custom_hooks = [dict(type='SameBuffersHook')]
+    custom_hooks = [dict(type='BroadcastBuffersHook')]
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from mmengine.runner import Runner
 
 
 @HOOKS.register_module()
-class SameBuffersHook(Hook):
+class BroadcastBuffersHook(Hook):
     """Gives all processes the buffers of the first before they validate.
 
     Batch normalisation that is not synchronised has running statistics of its own in
     each process, and a checkpoint holds the first one's.  With the hook all images are
-    validated by the model of the checkpoint, whatever process they fall to.
+    validated by the model of the checkpoint, whatever process they fall to.  mmengine's
+    ``SyncBuffersHook`` averages the buffers instead: a model that no checkpoint holds.
     """
 
     # After the hooks that put averaged weights in place.

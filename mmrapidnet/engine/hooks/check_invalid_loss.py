@@ -15,7 +15,7 @@ from mmrapidnet.utils.errors import UserError
 
 
 @HOOKS.register_module()
-class InvalidLossHook(Hook):
+class CheckInvalidLossHook(Hook):
     """Stops at the first loss, or norm of the gradients, that is NaN or infinite.
 
     mmengine's logging reads the loss of each iteration anyway, so to look at it costs

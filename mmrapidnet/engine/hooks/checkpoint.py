@@ -18,7 +18,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from mmrapidnet.checkpoints.latest import POINTER
-from mmrapidnet.utils.atomic import remove_leftovers, write_whole
+from mmrapidnet.utils.atomic import remove_leftovers, write_atomic
 from mmrapidnet.utils.errors import UserError
 
 BACKEND = 'mmrapidnet_whole_files'
@@ -33,8 +33,8 @@ class WholeFilesBackend(LocalBackend):
         self.outdated: list[Path] = []
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write a file, see `mmrapidnet.utils.atomic.write_whole`."""
-        write_whole(Path(filepath), obj)
+        """Write a file, see `mmrapidnet.utils.atomic.write_atomic`."""
+        write_atomic(Path(filepath), obj)
 
     def remove(self, filepath: str | Path) -> None:
         """Note a file as one that `remove_outdated` is to remove."""
@@ -109,7 +109,7 @@ class DurableCheckpointHook(CheckpointHook):
             **self.args,
         )
         if is_main_process():
-            write_whole(Path(runner.work_dir) / POINTER, self.last_ckpt.encode())
+            write_atomic(Path(runner.work_dir) / POINTER, self.last_ckpt.encode())
             self._remove_outdated()
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:

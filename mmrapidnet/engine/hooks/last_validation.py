@@ -8,8 +8,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from mmrapidnet.apis.report import to_json
 from mmrapidnet.engine.confusion import find_confusion, list_class_figures
+from mmrapidnet.utils.to_json import to_json
 
 _KEY = 'last_validation'
 

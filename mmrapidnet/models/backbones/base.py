@@ -22,7 +22,7 @@ NUM_STAGES = 4
 BLOCKS_OF_A_LAYER = 3
 
 
-class PyramidBackbone(BaseModule):
+class BaseBackbone(BaseModule):
     """A stem and up to four stages of strides 4, 8, 16 and 32.
 
     A subclass gives ``arch_settings`` and ``_build_stage``, and calls ``_build`` at
@@ -107,7 +107,7 @@ class PyramidBackbone(BaseModule):
                 x = self._run_block(block, x)
         return tuple(outs)
 
-    def train(self, mode: bool = True) -> PyramidBackbone:
+    def train(self, mode: bool = True) -> BaseBackbone:
         """Set training mode, keeping frozen stages (and norms) in evaluation."""
         super().train(mode)
         self._freeze_stages()
@@ -189,7 +189,7 @@ class PyramidBackbone(BaseModule):
 
         Args:
             drop_path_rate: The last rate of a linear rule from 0, or a list with
-                one rate a block.
+                one rate per block.
             depths: The number of blocks of each stage.
 
         Returns:
@@ -198,8 +198,8 @@ class PyramidBackbone(BaseModule):
         Raises:
             UserError: If the list has not one rate in [0, 1) for each block.
 
-        Example:
-            >>> PyramidBackbone.split_drop_path_rate(0.5, (1, 2))
+        Examples:
+            >>> BaseBackbone.split_drop_path_rate(0.5, (1, 2))
             [[0.0], [0.25, 0.5]]
         """
         total = sum(depths)
@@ -297,7 +297,7 @@ class PyramidBackbone(BaseModule):
             ):
                 raise UserError(
                     f"arch['{key}'] of {cls.__name__} needs {NUM_STAGES} whole numbers "
-                    f'of at least {least}, one a stage, but got {tuple(values)}'
+                    f'of at least {least}, one per stage, but got {tuple(values)}'
                 )
         return {key: tuple(values) for key, values in arch.items()}
 

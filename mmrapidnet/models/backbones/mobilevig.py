@@ -13,7 +13,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmrapidnet.models.backbones.base import NUM_STAGES, PyramidBackbone
+from mmrapidnet.models.backbones.base import NUM_STAGES, BaseBackbone
 from mmrapidnet.models.layers import (
     ConvNormAct,
     FeedForward,
@@ -94,14 +94,14 @@ class GraphBlock(nn.Module):
 
 
 @MODELS.register_module()
-class MobileViG(PyramidBackbone):
+class MobileViG(BaseBackbone):
     """MobileViG with feature-pyramid outputs.
 
     Three stages of inverted residuals as RapidNet's, one of graph blocks.
 
     Args:
         arch: 'ti', 's', 'm' or 'b', or a dict with the keys ``channels`` and
-            ``blocks``, one number a stage. Defaults to 's'.
+            ``blocks``, one number per stage. Defaults to 's'.
         in_channels: Channels of the image. Defaults to 3.
         out_indices: The stages (0 to 3) whose outputs are returned, ascending.
             Stages past the last one are not built. Defaults to (0, 1, 2, 3).
@@ -114,7 +114,7 @@ class MobileViG(PyramidBackbone):
         norm_cfg: The normalisation. Defaults to ``dict(type='BN')``.
         act_cfg: The activation. Defaults to ``dict(type='GELU')``, the exact one.
         drop_path_rate: Stochastic depth: the last rate of a linear rule from 0
-            over all blocks of the four stages, or a list with one rate a block.
+            over all blocks of the four stages, or a list with one rate per block.
             Defaults to 0.
         layer_scale_init_value: Initial value of the layer scale of the inverted
             residuals (graph blocks have none). Defaults to 1e-5.
@@ -126,7 +126,7 @@ class MobileViG(PyramidBackbone):
         UserError: If ``arch`` is unknown or incomplete, or ``out_indices``,
             ``frozen_stages`` or ``drop_path_rate`` do not fit it.
 
-    Example:
+    Examples:
         >>> import torch
         >>> backbone = MobileViG(arch='ti').eval()
         >>> for feature in backbone(torch.zeros(1, 3, 64, 96)):

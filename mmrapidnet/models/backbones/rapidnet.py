@@ -14,7 +14,7 @@ from mmcv.cnn import build_activation_layer, build_norm_layer
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmrapidnet.models.backbones.base import PyramidBackbone
+from mmrapidnet.models.backbones.base import BaseBackbone
 from mmrapidnet.models.layers import (
     ConvNormAct,
     FeedForward,
@@ -283,7 +283,7 @@ def resolve_branches(
     Raises:
         UserError: If there is no such kind, or the numbers do not fit it.
 
-    Example:
+    Examples:
         >>> resolve_branches('multi_level', dilations=(3, 4))
         {'kernel_sizes': (3, 3), 'dilations': (3, 4)}
     """
@@ -312,12 +312,12 @@ def resolve_branches(
 
 
 @MODELS.register_module()
-class RapidNet(PyramidBackbone):
+class RapidNet(BaseBackbone):
     """RapidNet with feature-pyramid outputs.
 
     Args:
         arch: 'ti', 's', 'm' or 'b', or a dict with the keys ``channels``,
-            ``local_blocks`` and ``global_blocks``, one number a stage.
+            ``local_blocks`` and ``global_blocks``, one number per stage.
             Defaults to 's'.
         in_channels: Channels of the image. Defaults to 3.
         out_indices: The stages (0 to 3) whose outputs are returned, ascending.
@@ -332,7 +332,7 @@ class RapidNet(PyramidBackbone):
         norm_cfg: The normalisation. Defaults to ``dict(type='BN')``.
         act_cfg: The activation. Defaults to ``dict(type='GELU')``, the exact one.
         drop_path_rate: Stochastic depth: the last rate of a linear rule from 0
-            over all blocks of the four stages, or a list with one rate a block.
+            over all blocks of the four stages, or a list with one rate per block.
             Defaults to 0.
         layer_scale_init_value: Initial value of every layer scale.
             Defaults to 1e-5.
@@ -359,7 +359,7 @@ class RapidNet(PyramidBackbone):
             ``frozen_stages`` or ``drop_path_rate`` do not fit it, or the mixer's
             arguments contradict one another.
 
-    Example:
+    Examples:
         >>> import torch
         >>> backbone = RapidNet(arch='ti').eval()
         >>> for feature in backbone(torch.zeros(1, 3, 64, 96)):

@@ -13,7 +13,7 @@ from mmcv.cnn import build_norm_layer
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmrapidnet.models.backbones.base import NUM_STAGES, PyramidBackbone
+from mmrapidnet.models.backbones.base import NUM_STAGES, BaseBackbone
 from mmrapidnet.models.layers import ConvNormAct, FeedForward, Residual, build_stem
 from mmrapidnet.utils.errors import UserError
 
@@ -30,7 +30,7 @@ class SqueezeExcitation(nn.Module):
 
     Shapes: (N, C, H, W) to the same.
 
-    Example:
+    Examples:
         >>> SqueezeExcitation(48).reduce.out_channels
         16
     """
@@ -165,12 +165,12 @@ class RepViTDownsample(nn.Module):
 
 
 @MODELS.register_module()
-class RepViT(PyramidBackbone):
+class RepViT(BaseBackbone):
     """RepViT with feature-pyramid outputs, in its training form.
 
     Args:
         arch: 'm0_6', 'm0_9', 'm1_0', 'm1_1', 'm1_5' or 'm2_3', or a dict with the
-            keys ``channels`` and ``blocks``, one number a stage; the block that
+            keys ``channels`` and ``blocks``, one number per stage; the block that
             halves the resolution counts. Defaults to 'm1_1'.
         in_channels: Channels of the image. Defaults to 3.
         out_indices: The stages (0 to 3) whose outputs are returned, ascending.
@@ -189,7 +189,7 @@ class RepViT(PyramidBackbone):
         act_cfg: The activation. Defaults to ``dict(type='GELU')``, the exact one.
         drop_path_rate: Stochastic depth of the channel mixers: the last rate of a
             linear rule from 0 over all blocks of the four stages, or a list with
-            one rate a block. Defaults to 0, as published.
+            one rate per block. Defaults to 0, as published.
         init_cfg: Initialisation. ``dict(type='Pretrained', checkpoint=...)`` is
             loaded last and checked tensor by tensor. Defaults to None: Kaiming
             normal (fan in) for convolutions, 1 and 0 for normalisations.
@@ -198,7 +198,7 @@ class RepViT(PyramidBackbone):
         UserError: If ``arch`` is unknown or incomplete, or ``out_indices``,
             ``tap``, ``frozen_stages`` or ``drop_path_rate`` do not fit it.
 
-    Example:
+    Examples:
         >>> import torch
         >>> backbone = RepViT(arch='m0_9').eval()
         >>> for feature in backbone(torch.zeros(1, 3, 64, 96)):

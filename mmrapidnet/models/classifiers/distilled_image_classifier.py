@@ -35,7 +35,7 @@ class DistilledImageClassifier(ImageClassifier):
         UserError: From ``init_weights``, if the teacher or its weights are missing,
             or do not fit.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import mmrapidnet
         >>> from mmengine.registry import init_default_scope

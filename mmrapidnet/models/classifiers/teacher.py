@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmrapidnet.checkpoints.fused import refuse_fused
 from mmrapidnet.checkpoints.state_dict import (
-    check_account,
+    check_state_dict,
     get_state_dict,
     read_checkpoint,
 )
@@ -128,7 +128,7 @@ def _load(model: nn.Module, checkpoint: str) -> None:
         if name in state or not name.endswith('num_batches_tracked')
     }
     name = f'the teacher, {type(model).__name__}'
-    check_account(state, needed, '', name, checkpoint)
+    check_state_dict(state, needed, '', name, checkpoint)
     model.load_state_dict({name: state[name] for name in needed})
 
 

@@ -48,7 +48,7 @@ class DistilledClsHead(ClsHead):
     Raises:
         UserError: If ``distillation``, ``alpha`` or ``tau`` is none of these.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import mmrapidnet
         >>> classifier = dict(

@@ -12,13 +12,13 @@ from helpers.commands import run_tool
 from mmengine.logging import HistoryBuffer
 
 from mmrapidnet import compat
-from mmrapidnet.compat import safe_checkpoints as checkpoint
+from mmrapidnet.checkpoints.safe_load import load as safe_load
 
 OLD = ('mmengine', 'mmdet 2.x', 'MobileViG', 'torchvision, bare')
 
 
 @pytest.fixture(autouse=True)
-def _mended():
+def _patched():
     compat.apply()
 
 
@@ -26,7 +26,7 @@ def _mended():
 def _either_way(request, monkeypatch):
     """Both ways of loading: that of torch >= 2.6 and that of older ones."""
     if request.param == 'restricted_unpickler':
-        monkeypatch.setattr(checkpoint, '_torch_knows_stand_ins', lambda: False)
+        monkeypatch.setattr(safe_load, '_torch_knows_stand_ins', lambda: False)
 
 
 def assert_same(ours, theirs):
@@ -63,7 +63,7 @@ def test_a_checkpoint_loads_with_all_it_holds(tmp_path, name):
     content = ACCEPTED[name]()
     path = tmp_path / 'accepted.pth'
     torch.save(content, path)
-    loaded = checkpoint.load(path)
+    loaded = safe_load.load(path)
     stock = torch.load(path, weights_only=False)
     # A text that is more than literals is no config any more.
     if 'config' in (loaded.get('meta') or {}):
@@ -89,7 +89,7 @@ def assert_same_but_for_buffers(loaded, stock):
 def test_the_format_before_torch_1_6_loads(tmp_path, name):
     path = tmp_path / 'old.pth'
     path.write_bytes(accepted_files.old_format(name))
-    loaded = checkpoint.load(path)
+    loaded = safe_load.load(path)
     stock = torch.load(io.BytesIO(path.read_bytes()), weights_only=False)
     if 'config' in (loaded.get('meta') or {}):
         assert loaded['meta'].pop('config') == ''
@@ -100,7 +100,7 @@ def test_the_format_before_torch_1_6_loads(tmp_path, name):
 def test_safetensors_load(tmp_path):
     path = tmp_path / 'x.safetensors'
     path.write_bytes(accepted_files.as_safetensors())
-    loaded = checkpoint.load(path)
+    loaded = safe_load.load(path)
     state, weights = loaded['state_dict'], accepted_files.weights()
     assert_same(dict(sorted(state.items())), dict(sorted(weights.items())))
     assert loaded['meta'] == {'mmrapidnet_conversion': {'kind': 'x'}}
@@ -133,8 +133,8 @@ def test_what_each_library_writes_is_resumed(kind, shapes_root, tmp_path, monkey
     assert done.returncode == 0, done.stderr
     path = tmp_path / 'run' / name
     for knows in (True, False):
-        monkeypatch.setattr(checkpoint, '_torch_knows_stand_ins', lambda k=knows: k)
-        loaded = checkpoint.load(path)
+        monkeypatch.setattr(safe_load, '_torch_knows_stand_ins', lambda k=knows: k)
+        loaded = safe_load.load(path)
         assert loaded['optimizer']['state']
         assert len(loaded['message_hub']['log_scalars']['train/loss'].data[0]) >= 2
     done = run_tool(

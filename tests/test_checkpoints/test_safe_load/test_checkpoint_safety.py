@@ -12,21 +12,20 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from helpers import malicious_files as crafted_files
-from helpers import mini_run as mini
-from helpers.malicious_files import CRAFTED, HOSTILE, Pickled, buffer, save
+from helpers import malicious_files, mini_run
+from helpers.malicious_files import HOSTILE, MALICIOUS, Pickled, buffer, save
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmrapidnet import compat
 from mmrapidnet.checkpoints.safe_load import config_text, zip_records
-from mmrapidnet.compat import safe_checkpoints as checkpoint
+from mmrapidnet.checkpoints.safe_load import load as safe_load
 from mmrapidnet.utils.errors import UserError
 
 
 @pytest.fixture(autouse=True)
-def _mended():
+def _patched():
     compat.apply()
 
 
@@ -34,7 +33,7 @@ def _mended():
 def _either_way(request, monkeypatch):
     """Both ways of loading: that of torch >= 2.6 and that of older ones."""
     if request.param == 'restricted_unpickler':
-        monkeypatch.setattr(checkpoint, '_torch_knows_stand_ins', lambda: False)
+        monkeypatch.setattr(safe_load, '_torch_knows_stand_ins', lambda: False)
 
 
 @pytest.fixture(scope='module')
@@ -42,14 +41,14 @@ def trained(tmp_path_factory):
     """The folder of a real run of two epochs."""
     compat.apply()
     folder = tmp_path_factory.mktemp('trained')
-    mini.build_runner(folder, name='trained').train()
+    mini_run.build_runner(folder, name='trained').train()
     return folder
 
 
 def _resume(folder, path, max_epochs=2):
     """Resume a run from a file and train it to its end."""
     name = f'resume{os.urandom(4).hex()}'
-    runner = mini.build_runner(
+    runner = mini_run.build_runner(
         folder, max_epochs, name=name, resume=True, load_from=str(path)
     )
     runner.train()
@@ -72,12 +71,12 @@ def canary(tmp_path):
 
 
 @pytest.mark.usefixtures('_either_way')
-@pytest.mark.parametrize('crafted', CRAFTED)
+@pytest.mark.parametrize('crafted', MALICIOUS)
 def test_a_crafted_file_is_refused_in_one_line(tmp_path, canary, crafted):
-    path = crafted_files.write(crafted, tmp_path / 'crafted.pth', canary)
+    path = malicious_files.write(crafted, tmp_path / 'crafted.pth', canary)
     before = _peak_memory()
     with pytest.raises(UserError, match=f'^checkpoint {path} (holds|is)') as caught:
-        checkpoint.load(path)
+        safe_load.load(path)
     assert '\n' not in str(caught.value)
     assert str(caught.value).isprintable()
     assert _peak_memory() - before < 128 << 20
@@ -86,18 +85,18 @@ def test_a_crafted_file_is_refused_in_one_line(tmp_path, canary, crafted):
 @pytest.mark.parametrize('claimed', [5, -4], ids=['longer', 'negative'])
 def test_no_storage_is_longer_than_its_record(tmp_path, monkeypatch, claimed):
     """Some older versions of torch would let it reach into foreign memory."""
-    monkeypatch.setattr(checkpoint, '_torch_knows_stand_ins', lambda: False)
+    monkeypatch.setattr(safe_load, '_torch_knows_stand_ins', lambda: False)
     path = tmp_path / 'crafted.pth'
-    path.write_bytes(crafted_files.tensor_in_zip(claimed, 1, 1))
+    path.write_bytes(malicious_files.tensor_in_zip(claimed, 1, 1))
     with pytest.raises(UserError, match='a storage is longer than its record'):
-        checkpoint.load(path)
-    path.write_bytes(crafted_files.tensor_in_zip(4, 4, 1))
-    assert checkpoint.load(path)['x'].tolist() == [0, 0, 0, 0]
+        safe_load.load(path)
+    path.write_bytes(malicious_files.tensor_in_zip(4, 4, 1))
+    assert safe_load.load(path)['x'].tolist() == [0, 0, 0, 0]
 
 
 def test_of_two_records_that_torch_may_take_the_shorter_counts():
     records = [('a/data/0', bytes(8)), ('A/DATA/0', bytes(4)), ('a/version', b'3')]
-    archive = io.BytesIO(crafted_files.archive(records))
+    archive = io.BytesIO(malicious_files.archive(records))
     assert zip_records.record_bytes(archive) == {'0': 4, 'version': 1}
 
 
@@ -106,14 +105,14 @@ def _peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
-def test_there_are_twenty_crafted_files_and_more(tmp_path):
-    files = {make(tmp_path / 'canary') for make in CRAFTED.values()}
-    assert len(files) == len(CRAFTED) >= 100
+def test_there_are_twenty_malicious_files_and_more(tmp_path):
+    files = {make(tmp_path / 'canary') for make in MALICIOUS.values()}
+    assert len(files) == len(MALICIOUS) >= 100
 
 
 @pytest.mark.parametrize('old_format', [False, True], ids=['zip', 'old'])
 @pytest.mark.parametrize('name', ['os.system', 'eval', 'exec', 'nested', 'as key'])
-def test_the_crafted_files_would_run_code(tmp_path, name, old_format):
+def test_the_malicious_files_would_run_code(tmp_path, name, old_format):
     path, trace = tmp_path / 'hostile.pth', tmp_path / 'trace'
     content = HOSTILE[name](f'touch {trace}')
     save(path, content, _use_new_zipfile_serialization=not old_format)
@@ -136,7 +135,7 @@ def test_the_refused_name_is_told(tmp_path, canary, name, named):
     path = tmp_path / 'hostile.pth'
     save(path, {'extra': HOSTILE[name](f'touch {canary}')})
     with pytest.raises(UserError, match=f'holds (builtins.)?({named}).* is not data'):
-        checkpoint.load(path)
+        safe_load.load(path)
 
 
 @pytest.mark.usefixtures('_either_way')
@@ -155,12 +154,12 @@ def test_mmengine_loads_hostile_files_no_more_than_we_do(tmp_path, canary):
 )
 def test_names_that_others_allow_do_not_count(tmp_path, canary, trained):
     """A process, or mmengine itself, may have allowed torch more than we do."""
-    path = crafted_files.write('zip: eval', tmp_path / 'crafted.pth', canary)
+    path = malicious_files.write('zip: eval', tmp_path / 'crafted.pth', canary)
     allowed = [eval, getattr]
     with torch.serialization.safe_globals(allowed):
         with pytest.raises(UserError, match=r'holds (builtins\.)?eval, which is not'):
-            checkpoint.load(path)
-        message_hub = checkpoint.load(trained / 'epoch_2.pth')['message_hub']
+            safe_load.load(path)
+        message_hub = safe_load.load(trained / 'epoch_2.pth')['message_hub']
         assert set(torch.serialization.get_safe_globals()) >= set(allowed)
     loss = message_hub['log_scalars']['train/loss']
     assert loss.current() == loss.data[0][-1]
@@ -170,7 +169,7 @@ def test_a_download_is_loaded_as_safely(tmp_path, canary):
     path = tmp_path / 'hostile.pth'
     torch.save({'x': Pickled(os.system, (f'touch {canary}',))}, path)
     with pytest.raises(UserError, match=r'posix.system'):
-        checkpoint.load_url('https://localhost/hostile.pth', model_dir=tmp_path)
+        safe_load.load_url('https://localhost/hostile.pth', model_dir=tmp_path)
 
 
 @pytest.mark.usefixtures('_either_way')
@@ -184,7 +183,7 @@ def test_a_truncated_file_is_told(tmp_path, trained, kept):
         UserError,
         match=r'cut.pth is truncated or not a checkpoint \(\w+: .*\): copy it again$',
     ):
-        checkpoint.load(path)
+        safe_load.load(path)
 
 
 @pytest.mark.usefixtures('_either_way')
@@ -193,7 +192,7 @@ def test_a_name_plays_no_tricks_on_the_terminal(tmp_path):
     name = b'\x1b[2J' * 1000
     path.write_bytes(b'\x80\x02cos\n' + name + b'\n.')
     with pytest.raises(UserError, match=r'escape.pth holds os.\\x1b\[2J') as caught:
-        checkpoint.load(path)
+        safe_load.load(path)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 400
 
@@ -205,17 +204,17 @@ def test_other_than_a_dict_is_told(tmp_path):
     with pytest.raises(
         UserError, match=r'list.pth holds a list, not a dict of weights'
     ):
-        checkpoint.load(path)
+        safe_load.load(path)
 
 
 def test_a_missing_file_is_told(tmp_path):
     with pytest.raises(UserError, match=r'none.pth does not exist: check the path'):
-        checkpoint.load(tmp_path / 'none.pth')
+        safe_load.load(tmp_path / 'none.pth')
 
 
 @pytest.mark.usefixtures('_either_way')
 def test_a_checkpoint_of_mmengine_loads_whole(trained):
-    ours = checkpoint.load(trained / 'epoch_2.pth')
+    ours = safe_load.load(trained / 'epoch_2.pth')
     stock = torch.load(trained / 'epoch_2.pth', weights_only=False)
     assert set(ours) == {
         'meta',
@@ -244,7 +243,7 @@ def test_a_checkpoint_of_mmengine_loads_whole(trained):
 
 @pytest.mark.usefixtures('_either_way')
 def test_history_buffers_are_restored(trained):
-    loaded = checkpoint.load(trained / 'epoch_2.pth')['message_hub']['log_scalars']
+    loaded = safe_load.load(trained / 'epoch_2.pth')['message_hub']['log_scalars']
     stock = torch.load(trained / 'epoch_2.pth', weights_only=False)
     buffer = loaded['train/loss']
     assert type(buffer) is HistoryBuffer
@@ -267,7 +266,7 @@ def test_a_buffer_cannot_change_the_class_of_buffers(tmp_path):
     state = {'_log_history': ones, '_count_history': ones, 'max_length': 9}
     extra = {'statistics_methods': {'mean': set, 'mine': set}, 'current': set}
     save(path, {'x': buffer(**state, **extra)})
-    loaded = checkpoint.load(path)['x']
+    loaded = safe_load.load(path)['x']
     assert loaded.statistics('mean') == 1
     assert loaded.current() == 1
     assert 'mine' not in HistoryBuffer._statistics_methods
@@ -292,7 +291,7 @@ def test_a_buffer_cannot_change_the_class_of_buffers(tmp_path):
 def test_arrays_and_scalars_are_restored_and_pickle_alike(tmp_path, array):
     path = tmp_path / 'array.pth'
     torch.save({'x': array}, path)
-    loaded = checkpoint.load(path)['x']
+    loaded = safe_load.load(path)['x']
     assert np.array_equal(loaded, array)
     # NumPy itself turns foreign byte order into the machine's.
     assert loaded.dtype == pickle.loads(pickle.dumps(array, 2)).dtype
@@ -313,7 +312,7 @@ def test_names_of_numpy_1_are_known(tmp_path):
             target.writestr(record, content.replace(b'numpy._core', b'numpy.core'))
     names = _globals_in(older)
     assert 'numpy.core.multiarray scalar' in names
-    loaded = checkpoint.load(older)
+    loaded = safe_load.load(older)
     assert loaded['x'].tolist() == [0, 1, 2]
     assert loaded['y'] == 2
 
@@ -336,7 +335,7 @@ def test_tensors_of_all_types_and_arguments_load(tmp_path, old_format):
         'set': {1, 2},
     }
     torch.save(content, path, _use_new_zipfile_serialization=not old_format)
-    loaded = checkpoint.load(path)
+    loaded = safe_load.load(path)
     for name in names.split():
         assert torch.equal(loaded[name], content[name])
         assert loaded[name].dtype == content[name].dtype
@@ -349,7 +348,7 @@ def test_tensors_of_all_types_and_arguments_load(tmp_path, old_format):
 
 
 def test_resume_continues_where_the_run_ended(tmp_path):
-    whole = mini.build_runner(tmp_path / 'whole', 4, name='whole')
+    whole = mini_run.build_runner(tmp_path / 'whole', 4, name='whole')
     whole.train()
     resumed = _resume(tmp_path / 'resumed', tmp_path / 'whole/epoch_2.pth', 4)
     assert (resumed.epoch, resumed.iter) == (4, 16)
@@ -415,7 +414,7 @@ def test_a_dict_whose_get_is_forged_is_refused(tmp_path, trained):
     path = tmp_path / 'forged.pth'
     torch.save(stored, path)
     with pytest.raises(UserError, match=r'forged.pth holds OrderedDict.get, which is'):
-        checkpoint.load(path)
+        safe_load.load(path)
 
 
 def test_the_text_that_resume_reads_still_counts(tmp_path, trained):
@@ -486,7 +485,7 @@ def test_inert_text_is_the_same_config():
 def test_a_meta_of_any_kind_is_made_inert(tmp_path, meta):
     path = tmp_path / 'odd.pth'
     torch.save({'meta': meta, 'message_hub': meta, 'state_dict': {}}, path)
-    loaded = checkpoint.load(path)
+    loaded = safe_load.load(path)
     expected = {'cfg': '', 'config': ''} if isinstance(meta, dict) else meta
     assert loaded['meta'] == expected
 

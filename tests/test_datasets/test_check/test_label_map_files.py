@@ -65,7 +65,7 @@ FAULTY = [name for name, (_, kind, _) in MAPS.items() if kind]
 
 
 @pytest.fixture(autouse=True)
-def _mended():
+def _patched():
     compat.apply()
 
 

@@ -5,9 +5,9 @@ import pytest
 
 from mmrapidnet.datasets.shapes.outlines import (
     OUTLINES,
-    Stamp,
+    Outline,
     contours_of,
-    make_stamp,
+    make_outline,
     rasterise,
 )
 
@@ -39,7 +39,7 @@ def test_stamp_lies_in_its_circle(name):
     rng = np.random.default_rng(0)
     centre = np.array([70.0, 60.0])
     for _ in range(20):
-        stamp = make_stamp(name, centre, 24.0, 128, rng)
+        stamp = make_outline(name, centre, 24.0, 128, rng)
         y, x = np.mgrid[stamp.window] + 0.5
         distance = np.hypot(x - centre[0], y - centre[1])[stamp.coverage > 0]
         # Half a pixel's diagonal, and what rounding moves a corner.
@@ -50,7 +50,7 @@ def test_stamp_lies_in_its_circle(name):
 
 
 def test_stamp_is_cut_off_at_the_edge():
-    stamp = make_stamp(
+    stamp = make_outline(
         'disc', np.array([0.0, 63.0]), 10.0, 64, np.random.default_rng(0)
     )
     rows, cols = stamp.window
@@ -59,7 +59,7 @@ def test_stamp_is_cut_off_at_the_edge():
 
 
 def test_blending_by_coverage():
-    stamp = Stamp(
+    stamp = Outline(
         window=(slice(1, 2), slice(0, 3)),
         coverage=np.array([[0, 0.25, 1]], np.float32),
         angle=0.0,

@@ -14,12 +14,12 @@ from helpers.tool_server import fork_tool
 
 from mmrapidnet.datasets.shapes import (
     CLS_CLASSES,
+    classification_scene,
     draw_single,
+    outlines,
     write_shapes,
     write_shapes_cls,
 )
-from mmrapidnet.datasets.shapes import classification_scene as single_module
-from mmrapidnet.datasets.shapes import outlines as stamps
 from mmrapidnet.datasets.shapes.label_noise import write_noisy_labels
 from mmrapidnet.datasets.shapes.shapes_cls import choose
 from mmrapidnet.utils.errors import UserError
@@ -64,18 +64,18 @@ def test_object_is_inside_and_has_its_texture(monkeypatch):
     """Painted white on a black background, the object is what is there."""
     kinds, radii = [], []
 
-    def make_stamp(outline, centre, radius, size, rng):
+    def make_outline(outline, centre, radius, size, rng):
         assert radius <= centre.min() and centre.max() <= size - radius
         radii.append(radius)
-        return stamps.make_stamp(outline, centre, radius, size, rng)
+        return outlines.make_outline(outline, centre, radius, size, rng)
 
     def paint_flat(kind, window, angle, period, first, second, rng):
         kinds.append(kind)
         shape = [axis.stop - axis.start for axis in window]
         return np.full((*shape, 3), 0.0 if len(kinds) == 1 else 255.0, np.float32)
 
-    monkeypatch.setattr(single_module, 'textured', paint_flat)
-    monkeypatch.setattr(single_module, 'make_stamp', make_stamp)
+    monkeypatch.setattr(classification_scene, 'textured', paint_flat)
+    monkeypatch.setattr(classification_scene, 'make_outline', make_outline)
     areas = Counter()
     for index in range(240):
         kinds.clear()
@@ -105,7 +105,7 @@ def test_objects_scale_with_the_image():
 def test_looks_are_told_by_their_hues(monkeypatch):
     colours = []
     monkeypatch.setattr(
-        single_module,
+        classification_scene,
         'textured',
         lambda kind, window, angle, period, first, second, rng: (
             colours.append((first, second)) or np.zeros((64, 64, 3), np.float32)
@@ -113,7 +113,7 @@ def test_looks_are_told_by_their_hues(monkeypatch):
     )
     for look in range(12):
         for index in range(30):
-            single_module._background(look, 64, rng_of(index))
+            classification_scene._background(look, 64, rng_of(index))
             for hue, saturation, value in colours.pop():
                 assert round(hue * 12) % 12 == look
                 assert 0.2 <= saturation <= 0.4 and 0.15 <= value <= 0.95
@@ -171,7 +171,7 @@ def test_colours_tell_nothing_of_held_out_images(drawn):
         figures = np.concatenate([corner.mean((1, 2)), corner.std((1, 2))], axis=1)
         means = np.stack([figures[labels == label].mean(0) for label in range(12)])
         within = np.stack([figures[labels == label].var(0) for label in range(12)])
-        # F of an analysis of variance, 24 images a class: 1 on average, and above 3
+        # F of an analysis of variance, 24 images per class: 1 on average, and above 3
         # once in a thousand.
         ratio = 24 * means.var(0, ddof=1) / within.mean(0)
         assert (ratio < 3).all()
@@ -299,7 +299,7 @@ def test_command_line(tmp_path):
     for row in (
         'images 24 144',
         'classes 12 12',
-        'images a class [2, 2] [12, 12]',
+        'images per class [2, 2] [12, 12]',
         f'own background share {own[0]} 0.083',
     ):
         assert row in printed
@@ -368,7 +368,8 @@ def test_mmpretrain_reads_the_noisy_labels(folders, tmp_path):
 
 def test_import_needs_no_task_library():
     code = (
-        'import sys, mmrapidnet.datasets.shapes, mmrapidnet.datasets.shapes.label_noise; '
+        'import sys, mmrapidnet.datasets.shapes; '
+        'import mmrapidnet.datasets.shapes.label_noise; '
         "print({'mmdet', 'mmseg', 'mmpretrain'} & set(sys.modules))"
     )
     done = subprocess.run(

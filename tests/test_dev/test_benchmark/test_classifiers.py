@@ -138,11 +138,11 @@ def test_wrong_requests(changes, message):
 
 def test_classifiers_compute_the_same_in_every_runtime(tmp_path):
     names = ('eager', 'channels_last', 'fused-channels_last', 'onnxruntime')
-    contestants = list_classifiers(
+    cases = list_classifiers(
         ('repvit_m0_6',), names, (32,), (2,), 'cpu', 1, str(tmp_path)
     )
-    assert [contestant.runtime.name for contestant in contestants] == [*names]
-    expected, *others = (torch.as_tensor(c.open()()) for c in contestants)
+    assert [case.runtime.name for case in cases] == [*names]
+    expected, *others = (torch.as_tensor(c.open()()) for c in cases)
     assert expected.shape == (2, 1000)
     for logits in others:
         assert (logits - expected).abs().max() < 1e-4 * expected.abs().max()

@@ -6,22 +6,14 @@ import sys
 import pytest
 from helpers.commands import REPO, assert_one_line_error, run_tool
 
+from dev.benchmark import __main__ as tool
 from mmrapidnet.apis.cli import main_guard
 
 QUICK = ('--rounds', '2', '--warm-up', '1', '--trial', '--no-memory', '--threads', '1')
 
 
-@pytest.fixture(scope='module')
-def tool():
-    sys.path.insert(0, str(REPO / 'tools'))
-    import benchmark
-
-    sys.path.remove(str(REPO / 'tools'))
-    return benchmark
-
-
 @pytest.fixture
-def run(tool, monkeypatch, capsys):
+def run(monkeypatch, capsys):
     """Run the tool in this process, returning its exit status and its streams."""
 
     def run(*arguments):

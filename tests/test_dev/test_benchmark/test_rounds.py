@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers.benchmark_records import fake
 
-from dev.benchmark import latency, rounds
+from dev.benchmark import rounds
 from mmrapidnet.utils.errors import UserError
 
 
@@ -26,7 +26,7 @@ def test_baselines():
 
 
 def test_run_measures_groups_and_saves_each(monkeypatch):
-    product = latency.multiply_matrices(edge=16)
+    product = rounds.multiply_matrices(edge=16)
     monkeypatch.setattr(rounds, 'multiply_matrices', lambda device: product)
     group = [fake(), fake(runtime='fused'), fake('b')]
     section = rounds.Section('One', [*group, fake(batch=2)], 'eager')
@@ -68,3 +68,9 @@ def test_too_few_rounds():
     with pytest.raises(UserError, match='--warm-up -1'):
         rounds.Settings(warm_up=-1).check()
     rounds.Settings(rounds=30, warm_up=0).check()
+
+
+def test_matrix_product():
+    multiply, macs = rounds.multiply_matrices(edge=16)
+    assert macs == 4096
+    assert multiply() is None

@@ -8,8 +8,7 @@ import yaml
 from helpers.benchmark_records import fake, make_record, make_row
 from helpers.commands import REPO
 
-from dev.benchmark import cases as contestants
-from dev.benchmark import latency, peers, plots, report, rounds, suite
+from dev.benchmark import cases, peers, plots, report, rounds, suite
 from dev.model_zoo.figures import read_published
 from mmrapidnet.utils.errors import UserError
 
@@ -92,26 +91,26 @@ def test_figure_of_nothing(measured, published, tmp_path):
 
 @pytest.mark.parametrize('device', ['cpu', 'cuda'])
 def test_tables_of_the_readme(device, monkeypatch):
-    """Every contestant has a baseline, and those of a group stand together."""
+    """Every case has a baseline, and those of a group stand together."""
     monkeypatch.setattr(peers, 'build_model', lambda name: None)
-    monkeypatch.setattr(contestants, 'find_device', torch.device)
+    monkeypatch.setattr(cases, 'find_device', torch.device)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda: True)
     published = read_published('configs/published.yml')
     sections = suite.list_classifier_sections(published, device, 2, 'nowhere')
     for section in sections:
-        groups = [contestant.group for contestant in section.contestants]
+        groups = [case.group for case in section.cases]
         assert sorted(groups, key=groups.index) == groups
-        for contestant in section.contestants:
-            rounds.find_baseline(contestant, section.contestants, section.baseline)
+        for case in section.cases:
+            rounds.find_baseline(case, section.cases, section.baseline)
     first, peers_, *_ = sections
-    assert {c.size for c in first.contestants} == {(224, 224), (512, 512)}
-    assert {c.model for c in first.contestants} == {'rapidnet_ti'}
+    assert {c.size for c in first.cases} == {(224, 224), (512, 512)}
+    assert {c.model for c in first.cases} == {'rapidnet_ti'}
     asked = {'repvit_m0_9', 'mobilevig_ti', 'mobilenetv2_x1_4', 'timm:fastvit_t8'}
-    assert asked < {c.model for c in peers_.contestants}
+    assert asked < {c.model for c in peers_.cases}
     assert peers_.baseline == 'rapidnet_ti'
-    drawn = {c.model for c in sections[-1].contestants}
+    drawn = {c.model for c in sections[-1].cases}
     assert {'rapidnet_ti', 'repvit_m2_3', 'mobilevig_b', *asked} < drawn
     assert 'rapidnet_s' not in drawn
 
@@ -141,7 +140,7 @@ def test_readme_in_one_command(tmp_path, monkeypatch):
     ):
         monkeypatch.setattr(suite, name, replacement)
     monkeypatch.setattr(plots, 'draw', lambda *a: drawn.append(a[-1]))
-    product = latency.multiply_matrices(edge=16)
+    product = rounds.multiply_matrices(edge=16)
     monkeypatch.setattr(rounds, 'multiply_matrices', lambda device: product)
     out = tmp_path / 'out'
     written = 'run/semfpn_rapidnet_s_ade20k.py'

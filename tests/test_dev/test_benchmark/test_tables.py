@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from helpers.benchmark_records import make_record, make_row
-from tables import read_rows
+from helpers.tables import read_rows
 
 from dev.benchmark import report
 from mmrapidnet.utils.errors import UserError

@@ -8,7 +8,8 @@ from mmengine.registry import DefaultScope
 
 from dev.benchmark.dense_cases import ConfiguredModel, draw_example, list_dense
 from dev.benchmark.train_cases import draw_batch, list_training
-from mmrapidnet.apis.complexity import Complexity, count_parameters
+from dev.model_zoo.classifiers import Complexity
+from mmrapidnet.apis.complexity import count_parameters
 from mmrapidnet.config.load import load_config
 from mmrapidnet.utils.errors import UserError
 
@@ -75,9 +76,9 @@ def test_size_is_what_the_network_sees(tmp_path):
     """The usual picture of COCO, padded to multiples of 32."""
     source = ConfiguredModel('configs/maskrcnn_rapidnet_s_coco.py')
     image = draw_example(tmp_path, (427, 640))
-    (contestant,) = list_dense(source, ('eager',), image, *HERE)
-    assert contestant.size == (800, 1216)
-    assert contestant.name == 'maskrcnn_rapidnet_s_coco/eager'
+    (case,) = list_dense(source, ('eager',), image, *HERE)
+    assert case.size == (800, 1216)
+    assert case.name == 'maskrcnn_rapidnet_s_coco/eager'
 
 
 @pytest.mark.parametrize(
@@ -102,12 +103,12 @@ def test_wrong_requests_for_whole_models(tiny, changes, message):
 def test_training_steps_learn(tiny):
     sources, _ = tiny
     names = ('eager', 'channels_last')
-    contestants = list_training(sources['segmenter'], names, (64, 96), 2, *HERE)
+    cases = list_training(sources['segmenter'], names, (64, 96), 2, *HERE)
     firsts = []
-    for contestant in contestants:
-        assert contestant.group == ('training step', (64, 96), 2)
-        step = contestant.open()
-        losses = [contestant.describe(step())['loss'] for _ in range(4)]
+    for case in cases:
+        assert case.group == ('training step', (64, 96), 2)
+        step = case.open()
+        losses = [case.describe(step())['loss'] for _ in range(4)]
         assert losses[-1] < losses[0]
         firsts.append(losses[0])
     assert firsts[0] == pytest.approx(firsts[1], rel=1e-4)
@@ -115,8 +116,8 @@ def test_training_steps_learn(tiny):
 
 def test_training_step_of_a_detector(tiny):
     sources, _ = tiny
-    (contestant,) = list_training(sources['detector'], ('eager',), (64, 96), 2, *HERE)
-    result = contestant.open()()
+    (case,) = list_training(sources['detector'], ('eager',), (64, 96), 2, *HERE)
+    result = case.open()()
     assert {'loss_rpn_cls', 'loss_cls', 'loss_bbox', 'loss_mask'} < set(result)
     assert 0 < result['loss_mask'] < 10
 
@@ -185,5 +186,5 @@ def test_what_cannot_train(tiny):
 def test_shapes_of_training_images(tiny):
     sources, _ = tiny
     for kind, size in (('detector', (800, 1216)), ('segmenter', (512, 512))):
-        (contestant,) = list_training(sources[kind], ('eager',), None, 1, *HERE)
-        assert contestant.size == size
+        (case,) = list_training(sources[kind], ('eager',), None, 1, *HERE)
+        assert case.size == size

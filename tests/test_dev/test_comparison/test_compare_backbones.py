@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.commands import REPO, assert_one_line_error, run_tool
 from helpers.made_up_runs import make_run
-from tables import read_rows
+from helpers.tables import read_rows
 from torch import nn
 
 from dev.comparison import runs

@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers.commands import REPO, assert_one_line_error, run_tool
 from helpers.made_up_runs import make_run
-from tables import read_rows
+from helpers.tables import read_rows
 
 from dev.comparison import runs
 from dev.comparison.training import Place, compare_distillation, compare_pretraining
@@ -28,7 +28,7 @@ def top1(value: float) -> dict[str, float]:
 
 @pytest.fixture(scope='module')
 def cls_root(tmp_path_factory):
-    """Two images a class to train on and one held out."""
+    """Two images per class to train on and one held out."""
     root = tmp_path_factory.mktemp('data') / 'shapes_cls'
     write_shapes_cls(root, splits={'train': 24, 'val': 12})
     return root

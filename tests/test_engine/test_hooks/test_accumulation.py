@@ -112,7 +112,9 @@ def test_mistakes(monkeypatch):
         options.accumulate(cfg, 0)
     monkeypatch.setenv('WORLD_SIZE', '3')
     cfg.launcher = 'pytorch'
-    with pytest.raises(UserError, match='32 images a step .* not a multiple of 3 proc'):
+    with pytest.raises(
+        UserError, match='32 images per step .* not a multiple of 3 proc'
+    ):
         options.accumulate(cfg, 'recipe')
     cfg.pop('auto_scale_lr')
     with pytest.raises(UserError, match='without a number needs auto_scale_lr'):

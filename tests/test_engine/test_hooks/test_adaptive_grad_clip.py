@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
-from mmengine.registry import HOOKS
 from timm.utils import adaptive_clip_grad
 from torch import nn
 
+from mmrapidnet.engine.hooks.adaptive_grad_clip import AdaptiveGradientClippingHook
 from mmrapidnet.utils.errors import UserError
 
 
@@ -27,7 +27,7 @@ def loss(model: nn.Module, seed: int = 1) -> torch.Tensor:
 def install(model, wrapper=None, **arguments):
     """Start training as mmengine's runner does; returns the wrapper."""
     wrapper = wrapper or OptimWrapper(torch.optim.SGD(model.parameters(), lr=1.0))
-    hook = HOOKS.build(dict(type='AdaptiveGradientClippingHook', **arguments))
+    hook = AdaptiveGradientClippingHook(**arguments)
     hook.before_train(SimpleNamespace(model=model, optim_wrapper=wrapper))
     return wrapper
 

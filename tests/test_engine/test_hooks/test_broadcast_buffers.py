@@ -6,7 +6,7 @@ import torch
 from helpers.forked import fork_ranks
 from torch import nn
 
-from mmrapidnet.engine.hooks.broadcast_buffers import SameBuffersHook
+from mmrapidnet.engine.hooks.broadcast_buffers import BroadcastBuffersHook
 
 
 def test_all_processes_take_those_of_the_first(tmp_path):
@@ -15,7 +15,7 @@ def test_all_processes_take_those_of_the_first(tmp_path):
         norm.running_mean.fill_(rank + 1)
         norm.num_batches_tracked.fill_(rank + 5)
         norm.weight.data.fill_(rank)
-        SameBuffersHook().before_val_epoch(SimpleNamespace(model=norm))
+        BroadcastBuffersHook().before_val_epoch(SimpleNamespace(model=norm))
         torch.save(norm.state_dict(), tmp_path / str(rank))
 
     for process in fork_ranks(2, job):
@@ -32,5 +32,5 @@ def test_all_processes_take_those_of_the_first(tmp_path):
 def test_one_process_keeps_its_own():
     norm = nn.BatchNorm2d(2)
     norm.running_mean.fill_(3)
-    SameBuffersHook().before_val_epoch(SimpleNamespace(model=norm))
+    BroadcastBuffersHook().before_val_epoch(SimpleNamespace(model=norm))
     assert norm.running_mean.tolist() == [3, 3]

@@ -9,14 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import mini_run as mini
+from helpers import mini_run
 from helpers.bad_data import load
 from helpers.commands import REPO
 from mmengine.hooks import Hook
 
 from mmrapidnet import compat
 from mmrapidnet.apis.train import train
-from mmrapidnet.engine.hooks.check_invalid_loss import InvalidLossHook
+from mmrapidnet.engine.hooks.check_invalid_loss import CheckInvalidLossHook
 from mmrapidnet.utils.errors import UserError
 
 BAD = 6  # the iteration, of eight in two epochs
@@ -42,7 +42,7 @@ def run(work_dir, spoil, interval=2, by_epoch=False, **options):
     checkpoint = dict(
         type='CheckpointHook', interval=interval, by_epoch=by_epoch, max_keep_ckpts=1
     )
-    runner = mini.build_runner(
+    runner = mini_run.build_runner(
         work_dir,
         name=str(work_dir),
         default_hooks=dict(checkpoint=checkpoint, logger=dict(type='LoggerHook')),
@@ -50,7 +50,7 @@ def run(work_dir, spoil, interval=2, by_epoch=False, **options):
     )
     # Before the other looks.
     runner.register_hook(spoil, priority='VERY_HIGH')
-    runner.register_hook(InvalidLossHook())
+    runner.register_hook(CheckInvalidLossHook())
     with pytest.raises(UserError) as error:
         runner.train()
     return str(error.value), sorted(path.name for path in Path(work_dir).glob('*.pth'))
@@ -117,14 +117,14 @@ def test_where_losses_are_scaled_the_norm_says_nothing(tmp_path):
         hooks=[],
         iter=0,
     )
-    InvalidLossHook().after_train_iter(runner, 0, {}, {'loss': torch.tensor(1.0)})
+    CheckInvalidLossHook().after_train_iter(runner, 0, {}, {'loss': torch.tensor(1.0)})
 
 
 PROCESS = """
 import sys
 from types import SimpleNamespace
 import torch
-from mmrapidnet.engine.hooks.check_invalid_loss import InvalidLossHook
+from mmrapidnet.engine.hooks.check_invalid_loss import CheckInvalidLossHook
 from mmrapidnet.utils.errors import UserError
 
 rank, file = int(sys.argv[1]), sys.argv[2]
@@ -136,7 +136,7 @@ runner = SimpleNamespace(message_hub=hub, optim_wrapper=None, hooks=[], iter=2)
 batch = {'data_samples': [SimpleNamespace(img_path=f'{rank}.jpg')]}
 for loss in (1.0, float('nan') if rank else 1.0):
     try:
-        InvalidLossHook().after_train_iter(runner, 0, batch, {'loss': loss})
+        CheckInvalidLossHook().after_train_iter(runner, 0, batch, {'loss': loss})
         print('fine')
     except UserError as error:
         print(error)
@@ -181,4 +181,4 @@ def test_training_names_the_images_of_the_batch(shapes_root, tmp_path):
     )
     assert re.fullmatch(pattern, str(error.value)), error.value
     assert not list(tmp_path.glob('*.pth'))
-    assert 'InvalidLossHook' not in next(tmp_path.glob('*.py')).read_text()
+    assert 'CheckInvalidLossHook' not in next(tmp_path.glob('*.py')).read_text()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mmrapidnet.checkpoints.convert.key_maps.dense_models import METHODS, Method
-from mmrapidnet.checkpoints.convert.key_maps.key_map import BACKBONE, CLASSIFIER, Layout
+from mmrapidnet.checkpoints.convert.key_maps.dense_models import (
+    DENSE_MODELS,
+    DenseModel,
+)
+from mmrapidnet.checkpoints.convert.key_maps.key_map import BACKBONE, CLASSIFIER, KeyMap
 from mmrapidnet.checkpoints.convert.key_maps.mobilevig import MOBILEVIG
 from mmrapidnet.checkpoints.convert.key_maps.rapidnet import RAPIDNET
 from mmrapidnet.checkpoints.convert.key_maps.repvit import REPVIT, TIMM_REPVIT
@@ -17,15 +20,15 @@ __all__ = [
     'AUTHORS',
     'BACKBONE',
     'CLASSIFIER',
-    'METHODS',
+    'DENSE_MODELS',
     'TIMM_REPVIT',
-    'Layout',
-    'Method',
-    'published_names',
+    'DenseModel',
+    'KeyMap',
+    'published_keys',
 ]
 
 
-def published_names(model: str, names: Iterable[str]) -> dict[str, str]:
+def published_keys(model: str, names: Iterable[str]) -> dict[str, str]:
     """How the authors' classification file calls the tensors of one of our models.
 
     Args:
@@ -39,9 +42,9 @@ def published_names(model: str, names: Iterable[str]) -> dict[str, str]:
     Raises:
         KeyError: If the published network has no such family or tensor.
 
-    Example:
-        >>> published_names('repvit_m0_9', ['backbone.stem.0.conv.weight'])
+    Examples:
+        >>> published_keys('repvit_m0_9', ['backbone.stem.0.conv.weight'])
         {'backbone.stem.0.conv.weight': 'features.0.0.c.weight'}
     """
-    layouts = {layout.family: layout for layout in AUTHORS}
-    return layouts[model.partition('_')[0]].published_names(names)
+    key_maps = {key_map.family: key_map for key_map in AUTHORS}
+    return key_maps[model.partition('_')[0]].published_keys(names)

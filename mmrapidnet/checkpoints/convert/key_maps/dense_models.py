@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Method:
+class DenseModel:
     """A dense model as the old OpenMMLab libraries saved it.
 
     Attributes:
@@ -28,8 +28,8 @@ class Method:
     num_classes: tuple[str, ...]
 
 
-METHODS = (
-    Method(
+DENSE_MODELS = (
+    DenseModel(
         name='maskrcnn',
         title='Mask R-CNN (mmdet 2.x)',
         marker='roi_head.',
@@ -41,7 +41,7 @@ METHODS = (
             'model.roi_head.mask_head.num_classes',
         ),
     ),
-    Method(
+    DenseModel(
         name='semfpn',
         title='Semantic FPN (mmseg 0.x)',
         marker='decode_head.',

@@ -13,7 +13,7 @@ _BLOCK = re.compile(r'stages\.(\d+)\.(\d+)\.(.+)')
 
 
 @dataclass(frozen=True)
-class Layout:
+class KeyMap:
     """The names of one kind of published file, beside ours.
 
     The tables lead from the names of our modules (or of a parameter that stands
@@ -50,7 +50,7 @@ class Layout:
         """What the names of the family's models begin with, such as 'rapidnet'."""
         return self.backbone.lower()
 
-    def published_names(self, names: Iterable[str], prefix: str = '') -> dict[str, str]:
+    def published_keys(self, names: Iterable[str], prefix: str = '') -> dict[str, str]:
         """Translate the names of one of our models.
 
         Args:
@@ -68,9 +68,9 @@ class Layout:
         """
         names = list(names)
         depths = _count_blocks(names)
-        return {name: self._published_name(name, prefix, depths) for name in names}
+        return {name: self._published_key(name, prefix, depths) for name in names}
 
-    def _published_name(self, name: str, prefix: str, depths: list[int]) -> str:
+    def _published_key(self, name: str, prefix: str, depths: list[int]) -> str:
         if name.startswith(CLASSIFIER):
             return _look_up(self.classifier, name.removeprefix(CLASSIFIER))
         if not name.startswith(BACKBONE):
@@ -88,7 +88,7 @@ class Layout:
 def flat_index(stage: int, index: int, depths: list[int]) -> int:
     """Number the blocks of all stages from 0.
 
-    Example:
+    Examples:
         >>> flat_index(1, 0, [2, 3])
         2
     """

@@ -1,6 +1,6 @@
 """The names in the files that MobileViG's authors publish (SLDGroup/MobileViG)."""
 
-from mmrapidnet.checkpoints.convert.key_maps.key_map import Layout, flat_index
+from mmrapidnet.checkpoints.convert.key_maps.key_map import KeyMap, flat_index
 from mmrapidnet.checkpoints.convert.key_maps.rapidnet import RAPIDNET
 
 LAST_STAGE = 3
@@ -13,7 +13,7 @@ def _place(stage: int, index: int, depths: list[int]) -> str:
     return f'local_backbone.{flat_index(stage, index, depths)}'
 
 
-MOBILEVIG = Layout(
+MOBILEVIG = KeyMap(
     backbone='MobileViG',
     title='MobileViG',
     signature=r'local_backbone\.',

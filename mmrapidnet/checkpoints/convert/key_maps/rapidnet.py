@@ -1,8 +1,8 @@
 """The names in the files that RapidNet's authors publish (SLDGroup/RapidNet)."""
 
-from mmrapidnet.checkpoints.convert.key_maps.key_map import Layout
+from mmrapidnet.checkpoints.convert.key_maps.key_map import KeyMap
 
-RAPIDNET = Layout(
+RAPIDNET = KeyMap(
     backbone='RapidNet',
     title='RapidNet',
     signature=r'stem\.stem\.',

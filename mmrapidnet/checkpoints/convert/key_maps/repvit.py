@@ -1,10 +1,10 @@
 """The names in RepViT's files: the authors' (THU-MIG/RepViT) and timm's."""
 
-from mmrapidnet.checkpoints.convert.key_maps.key_map import Layout, flat_index
+from mmrapidnet.checkpoints.convert.key_maps.key_map import KeyMap, flat_index
 
 LAST_STAGE = 3
 
-REPVIT = Layout(
+REPVIT = KeyMap(
     backbone='RepViT',
     title='RepViT',
     signature=r'features\.\d+\.(token|channel)_mixer\.',
@@ -58,7 +58,7 @@ def _place_in_timm(stage: int, index: int, depths: list[int]) -> str:
     return f'stages.{stage}.blocks.{index - (stage > 0)}'
 
 
-TIMM_REPVIT = Layout(
+TIMM_REPVIT = KeyMap(
     backbone='RepViT',
     title="timm's RepViT",
     signature=r'stages\.\d+\.(blocks\.\d+|downsample\.pre_block)\.token_mixer\.',

@@ -8,7 +8,7 @@ from typing import NamedTuple
 class Change(NamedTuple):
     """One correction.
 
-    Args:
+    Attributes:
         kind: What was done, in words that all of its kind share.
         record: The record, such as 'annotation 7'.
         detail: What was there, and what is now.

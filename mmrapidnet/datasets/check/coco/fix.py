@@ -19,7 +19,7 @@ from mmrapidnet.datasets.check.coco.records import check_encoding, read_coco
 from mmrapidnet.datasets.check.layout import check_layout, hint_of
 from mmrapidnet.datasets.check.run import sources_of
 from mmrapidnet.datasets.check.source import Source
-from mmrapidnet.utils.atomic import write_whole
+from mmrapidnet.utils.atomic import write_atomic
 from mmrapidnet.utils.errors import UserError
 
 
@@ -52,7 +52,7 @@ def fix_annotations(cfg: Config, dataloaders: list[str], out: str) -> list[Chang
     changes += fix_ids(content, source.dataset.metainfo['classes'])
     changes += fix_shapes(content)
     try:
-        write_whole(Path(copy), json.dumps(content, ensure_ascii=False).encode())
+        write_atomic(Path(copy), json.dumps(content, ensure_ascii=False).encode())
     except OSError as error:
         raise UserError(f'--fix {out} cannot be written: {error}') from error
     _read_instead(cfg, dataloaders, path, copy)

@@ -1,39 +1,25 @@
-"""The bootstrap in tools/setup_env.py, without a network and without compiling."""
+"""The set-up in dev/setup_env.py, without a network and without compiling."""
 
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[1] / 'tools' / 'setup_env.py'
-
-NINJA_OUTPUT = """\
-  running build_ext
-  building 'mmcv._ext' extension
-  [1/77] c++ -MMD -MF build/temp/bbox.o.d -O2 -c bbox.cpp -o bbox.o
-  In file included from bbox.cpp:1:
-     89 |   bool view_replay_enabled_[3/4] : 1 = false;
-  [2/77] c++ -MMD -MF build/temp/border.o.d -O2 -c border.cpp -o border.o
-"""
+SCRIPT = Path(__file__).resolve().parents[2] / 'dev' / 'setup_env.py'
 
 
 @pytest.fixture(scope='module')
 def setup_env():
     spec = importlib.util.spec_from_file_location('setup_env', SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    sys.modules['setup_env'] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
-    yield module
-    del sys.modules['setup_env']
-
-
-@pytest.fixture
-def progress(setup_env):
-    return setup_env.Progress('[1/1] step')
+    return module
 
 
 def run_script(*arguments, **environ):
@@ -129,11 +115,7 @@ class TestKeysAndRequirements:
         assert wanted - names('constraints') == set()
 
 
-class TestProgress:
-    def test_reads_ninja(self, setup_env):
-        assert setup_env.ninja_progress(NINJA_OUTPUT) == (2, 77)
-        assert setup_env.ninja_progress('  running build_ext\n') is None
-
+class TestTimed:
     @pytest.mark.parametrize(
         ('seconds', 'text'),
         [(0.4, '0 s'), (59.4, '59 s'), (59.6, '1 min 00 s'), (605, '10 min 05 s')],
@@ -141,20 +123,15 @@ class TestProgress:
     def test_durations(self, setup_env, seconds, text):
         assert setup_env.duration(seconds) == text
 
-    def test_a_long_step_adds_lines(self, setup_env, monkeypatch, capsys):
-        clock = iter([0, 10, 10, 40, 40, 40, 40, 75])
-        monkeypatch.setattr(setup_env.time, 'monotonic', lambda: next(clock))
-        with setup_env.Progress('[5/7] mmcv') as progress:
-            progress.tick('[2/10] c++ -c a.cpp\n')
-            progress.tick('[7/10] c++ -c b.cpp\n')
-        assert capsys.readouterr().out.splitlines() == [
-            '[5/7] mmcv ... 7 of 10 files compiled, about 18 s left, 40 s so far',
-            '[5/7] mmcv ... 1 min 15 s',
-        ]
+    def test_a_step_stands_in_one_line(self, setup_env, monkeypatch, capsys):
+        monkeypatch.setattr(setup_env.time, 'monotonic', iter([0, 75]).__next__)
+        with setup_env.timed('[5/7] mmcv'):
+            assert capsys.readouterr().out == '[5/7] mmcv ... '
+        assert capsys.readouterr().out == '1 min 15 s\n'
 
     def test_a_stopped_step_says_so(self, setup_env, monkeypatch, capsys):
         monkeypatch.setattr(setup_env.time, 'monotonic', iter([0, 3]).__next__)
-        with pytest.raises(KeyboardInterrupt), setup_env.Progress('[1/7] venv'):
+        with pytest.raises(KeyboardInterrupt), setup_env.timed('[1/7] venv'):
             raise KeyboardInterrupt
         assert capsys.readouterr().out == '[1/7] venv ... stopped after 3 s\n'
 
@@ -162,70 +139,94 @@ class TestProgress:
 class TestSteps:
     @pytest.fixture
     def env(self, setup_env, tmp_path):
-        return setup_env.Environment(tmp_path)
+        env = setup_env.Environment(tmp_path)
+        env.python.parent.mkdir()
+        env.python.touch()
+        return env
 
-    def carry_out(self, setup_env, env, steps):
-        stamps = setup_env.Stamps(env.folder / 'stamps.json')
-        setup_env.carry_out(steps, env, stamps)
+    def marked(self, env):
+        return list(json.loads((env.folder / '.mmrapidnet-setup.json').read_text()))
 
     def test_an_interrupted_set_up_resumes(self, setup_env, env):
         done = []
         fail = [True]
 
-        def second(progress):
+        def second():
             done.append('second')
             if fail.pop():
                 raise setup_env.SetupError('no network')
 
         steps = [
-            setup_env.Step('first', 'first', lambda progress: done.append('first')),
-            setup_env.Step('second', 'second', second),
-            setup_env.Step('check', 'check', lambda progress: done.append('check')),
+            setup_env.Step('first', lambda: done.append('first')),
+            setup_env.Step('second', second),
+            setup_env.Step('check', lambda: done.append('check')),
         ]
         with pytest.raises(setup_env.SetupError, match='no network'):
-            self.carry_out(setup_env, env, steps)
+            setup_env.carry_out(steps, env)
         assert done == ['first', 'second']
-        assert list(json.loads((env.folder / 'stamps.json').read_text())) == ['first']
+        assert self.marked(env) == ['first']
 
         fail.append(False)
-        self.carry_out(setup_env, env, steps)
+        setup_env.carry_out(steps, env)
         assert done == ['first', 'second', 'second', 'check']
-        self.carry_out(setup_env, env, steps)
+        setup_env.carry_out(steps, env)
         assert len(done) == 4
 
     def test_a_changed_file_repeats_its_step_and_the_check(
-        self, setup_env, env, tmp_path, monkeypatch
+        self, setup_env, env, tmp_path
     ):
-        monkeypatch.setattr(setup_env, 'ROOT', tmp_path)
-        (tmp_path / 'a.txt').write_text('one')
-        (tmp_path / 'b.txt').write_text('one')
+        files = [tmp_path / 'a.txt', tmp_path / 'b.txt']
+        for file in files:
+            file.write_text('one')
         done = []
         steps = [
-            setup_env.Step(
-                name, name, lambda progress, name=name: done.append(name), files
-            )
-            for name, files in (('a', ['a.txt']), ('b', ['b.txt']), ('check', []))
+            setup_env.Step('a', lambda: done.append('a'), (files[0],)),
+            setup_env.Step('b', lambda: done.append('b'), (files[1],)),
+            setup_env.Step('check', lambda: done.append('check')),
         ]
-        self.carry_out(setup_env, env, steps)
-        (tmp_path / 'b.txt').write_text('two')
-        self.carry_out(setup_env, env, steps)
+        setup_env.carry_out(steps, env)
+        files[1].write_text('two')
+        setup_env.carry_out(steps, env)
         assert done == ['a', 'b', 'check', 'b', 'check']
 
-    def test_a_repeated_step_loses_its_stamp_first(self, setup_env, env):
-        def interrupted(progress):
+    def test_a_repeated_step_loses_its_marker_first(self, setup_env, env, tmp_path):
+        def interrupted():
             raise KeyboardInterrupt
 
-        check = setup_env.Step('check', 'check', lambda progress: None)
-        good = setup_env.Step('a', 'a', lambda progress: None)
-        self.carry_out(setup_env, env, [good, check])
-        newer = setup_env.Step('a', 'a', interrupted, version=2)
+        (tmp_path / 'a.txt').write_text('one')
+        check = setup_env.Step('check', lambda: None)
+        good = setup_env.Step('a', lambda: None, (tmp_path / 'a.txt',))
+        setup_env.carry_out([good, check], env)
+        assert self.marked(env) == ['a', 'check']
+        (tmp_path / 'a.txt').write_text('two')
         with pytest.raises(KeyboardInterrupt):
-            self.carry_out(setup_env, env, [newer, check])
-        assert json.loads((env.folder / 'stamps.json').read_text()) == {}
+            setup_env.carry_out([good._replace(action=interrupted), check], env)
+        assert self.marked(env) == []
 
-    def test_broken_stamps_count_as_none(self, setup_env, tmp_path):
-        (tmp_path / 'stamps.json').write_text('{"venv": ')
-        assert setup_env.Stamps(tmp_path / 'stamps.json').done == {}
+    @pytest.mark.parametrize('loss', ['python', 'markers'])
+    def test_what_is_lost_or_broken_is_done_again(self, setup_env, env, loss):
+        done = []
+        steps = [setup_env.Step('check', lambda: done.append('check'))]
+        setup_env.carry_out(steps, env)
+        if loss == 'python':
+            env.python.unlink()
+        else:
+            (env.folder / '.mmrapidnet-setup.json').write_text('{"check": ')
+        setup_env.carry_out(steps, env)
+        assert done == ['check', 'check']
+
+
+# C++ files of mmcv and the sizes that they have here.
+SOURCES = {
+    'pybind.cpp': 900,
+    'cpu/bezier_align.cpp': 60,
+    'cpu/roi_align.cpp': 20,
+    'cpu/roi_align_rotated.cpp': 30,
+    'cpu/rotated_feature_align.cpp': 40,
+    'cpu/psamask.cpp': 35,
+    'cpu/nms.cpp': 24,
+    'nms.cpp': 23,
+}
 
 
 class FakeEnvironment:
@@ -242,19 +243,19 @@ class FakeEnvironment:
     def output(self, code):
         return '2.13.0+cpu False'
 
-    def succeeds(self, code, progress, *arguments):
+    def succeeds(self, code, *arguments):
         return self.mmcv == 'good'
 
-    def pip(self, progress, command, *arguments):
-        if command == 'download':
-            folder = Path(arguments[arguments.index('-d') + 1])
-            sources = (
-                folder / 'mmcv-2.1.0' / 'mmcv' / 'ops' / 'csrc' / 'pytorch' / 'cpu'
-            )
-            sources.mkdir(parents=True)
-            for name in ('../nms.cpp', 'nms.cpp', 'psamask.cpp'):
-                (sources / name).write_text(f'// {name}')
-        elif '--find-links' in arguments:
+    def pip(self, command, *arguments):
+        assert command == 'download'
+        folder = Path(arguments[arguments.index('-d') + 1])
+        sources = folder / 'mmcv-2.1.0' / 'mmcv' / 'ops' / 'csrc' / 'pytorch'
+        (sources / 'cpu').mkdir(parents=True)
+        for name, size in SOURCES.items():
+            (sources / name).write_text(f'// {name}'.ljust(size))
+
+    def install(self, *arguments):
+        if '--find-links' in arguments:
             self.mmcv = arguments[arguments.index('--find-links') + 1]
         else:
             self.mmcv = arguments[-1].read_text()
@@ -267,17 +268,17 @@ class TestMmcv:
         self.compiled = 0
         self.result = 'good'
 
-        def run(command, log, progress, environ=None):
-            assert environ['MMCV_WITH_OPS'] == '1'
+        def start(command, log, environ):
+            self.environ = environ
             self.compiled += 1
-            out = Path(command[command.index('-w') + 1])
             if self.result is None:
-                return 1
+                return SimpleNamespace(wait=lambda: 1)
+            out = Path(command[command.index('-w') + 1])
             (out / 'mmcv-2.1.0-cp311-cp311-linux_x86_64.whl').write_text(self.result)
-            return 0
+            return SimpleNamespace(wait=lambda: 0)
 
         monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-        monkeypatch.setattr(setup_env, 'run', run)
+        monkeypatch.setattr(setup_env, 'start', start)
         monkeypatch.setattr(setup_env, 'check_machine', lambda compiling: None)
 
     @pytest.fixture
@@ -292,23 +293,23 @@ class TestMmcv:
             wheel.write_text(content)
         return wheel
 
-    def test_what_is_installed_is_kept(self, setup_env, env, progress):
+    def test_what_is_installed_is_kept(self, setup_env, env):
         env.mmcv = 'good'
-        setup_env.Mmcv(env, 'bad').install(progress)
+        setup_env.Mmcv(env, 'bad').install()
         assert (env.mmcv, self.compiled) == ('good', 0)
         assert not setup_env.cache_root().exists()
 
-    def test_a_cached_wheel_spares_compiling(self, setup_env, env, progress):
+    def test_a_cached_wheel_spares_compiling(self, setup_env, env):
         mmcv = setup_env.Mmcv(env)
         assert mmcv.must_compile()
         self.cached(setup_env, 'good')
         assert not mmcv.must_compile()
-        mmcv.install(progress)
+        mmcv.install()
         assert (env.mmcv, self.compiled) == ('good', 0)
 
-    def test_the_forks_mmcv_is_another(self, setup_env, env, progress):
+    def test_the_forks_mmcv_is_another(self, setup_env, env):
         self.cached(setup_env, 'good')
-        mmcv = setup_env.Mmcv(env, stack=setup_env.STACKS['onedl'])
+        mmcv = setup_env.Mmcv(env, stack='onedl')
         # The wheel of the original will not do.
         assert mmcv.must_compile()
         version = setup_env.requirement('constraints.txt', 'onedl-mmcv')
@@ -318,105 +319,153 @@ class TestMmcv:
         wheel = setup_env.cache_root() / key / name
         wheel.parent.mkdir(parents=True)
         wheel.write_text('good')
-        mmcv.install(progress)
+        mmcv.install()
         assert (env.mmcv, self.compiled) == ('good', 0)
 
-    def test_a_prebuilt_wheel_spares_compiling(self, setup_env, env, progress):
-        mmcv = setup_env.Mmcv(env, find_links='good')
+    def test_a_prebuilt_wheel_spares_compiling(self, setup_env, env):
+        mmcv = setup_env.Mmcv(env, links='good')
         assert not mmcv.must_compile()
-        mmcv.install(progress)
+        mmcv.install()
         assert (env.mmcv, self.compiled) == ('good', 0)
 
-    def test_a_useless_prebuilt_wheel_does_not_stop_us(self, setup_env, env, progress):
-        setup_env.Mmcv(env, find_links='bad').install(progress)
+    def test_a_useless_prebuilt_wheel_does_not_stop_us(self, setup_env, env):
+        setup_env.Mmcv(env, links='bad').install()
         assert (env.mmcv, self.compiled) == ('good', 1)
 
-    def test_what_is_compiled_is_cached(self, setup_env, env, progress):
-        setup_env.Mmcv(env).install(progress)
+    def test_what_is_compiled_is_cached(self, setup_env, env):
+        setup_env.Mmcv(env).install()
         assert (env.mmcv, self.compiled) == ('good', 1)
         wheel = self.cached(setup_env)
         assert list(wheel.parent.iterdir()) == [wheel]
         assert wheel.read_text() == 'good'
 
         env.mmcv = None
-        setup_env.Mmcv(env).install(progress)
+        setup_env.Mmcv(env).install()
         assert (env.mmcv, self.compiled) == ('good', 1)
 
-    def test_an_unusable_cached_wheel_is_replaced(self, setup_env, env, progress):
+    def test_it_compiles_while_other_packages_are_installed(self, setup_env, env):
+        mmcv = setup_env.Mmcv(env)
+        mmcv.prepare()
+        assert (env.mmcv, self.compiled) == (None, 1)
+        mmcv.install()
+        assert (env.mmcv, self.compiled) == ('good', 1)
+
+        setup_env.Mmcv(env).prepare()
+        assert self.compiled == 1
+
+    def test_an_unusable_cached_wheel_is_replaced(self, setup_env, env):
         wheel = self.cached(setup_env, 'bad')
-        setup_env.Mmcv(env).install(progress)
+        setup_env.Mmcv(env).install()
         assert (env.mmcv, self.compiled) == ('good', 1)
         assert wheel.read_text() == 'good'
 
-    def test_it_compiles_only_once(self, setup_env, env, progress):
+    def test_it_compiles_only_once(self, setup_env, env):
         self.result = 'bad'
         with pytest.raises(setup_env.SetupError, match='compiled but cannot be imp'):
-            setup_env.Mmcv(env).install(progress)
+            setup_env.Mmcv(env).install()
         assert self.compiled == 1
         assert not self.cached(setup_env).exists()
 
-    def test_a_failed_compilation_names_its_log(self, setup_env, env, progress):
+    def test_a_failed_compilation_names_its_log(self, setup_env, env):
         self.result = None
         with pytest.raises(setup_env.SetupError, match=r'see .*/mmcv-build\.log$'):
-            setup_env.Mmcv(env).install(progress)
+            setup_env.Mmcv(env).install()
         key = setup_env.cache_key('mmcv', '2.1.0', '2.13.0+cpu')
-        assert list((setup_env.cache_root() / key).iterdir()) == []
+        assert not (setup_env.cache_root() / key).exists()
         kept = env.folder / 'mmcv-build' / key / 'mmcv-2.1.0'
         assert kept.is_dir(), 'the next run resumes from the objects in there'
 
-    def test_sources_are_joined_but_for_those_that_clash(
-        self, setup_env, env, progress
-    ):
+    def sources(self, setup_env, env, **options):
+        """The folder of the sources that a failing compiler leaves."""
         self.result = None
         with pytest.raises(setup_env.SetupError):
-            setup_env.Mmcv(env).install(progress)
+            setup_env.Mmcv(env, **options).install()
         (folder,) = env.folder.glob('mmcv-build/*/mmcv-2.1.0/mmcv/ops/csrc/pytorch')
-        compiled = [*folder.glob('*.cpp'), *folder.glob('cpu/*.cpp')]
-        joined = [folder / f'joined_{number}.cpp' for number in range(4)]
-        assert sorted(compiled) == sorted([folder / 'cpu' / 'psamask.cpp', *joined])
-        included = [file.read_text().splitlines() for file in joined]
-        assert {lines[0] for lines in included} == {'#include <torch/extension.h>'}
-        assert sorted(line for lines in included for line in lines[1:]) == [
-            '#include "cpu/nms.inc"',
-            '#include "nms.inc"',
-        ]
-        assert (folder / 'cpu' / 'nms.inc').read_text() == '// nms.cpp'
+        return folder
 
-    def test_a_gpu_without_its_compiler(self, setup_env, env, progress, monkeypatch):
+    def test_sources_are_joined_but_for_those_that_clash(self, setup_env, env):
+        folder = self.sources(setup_env, env)
+        compiled = [*folder.glob('*.cpp'), *folder.glob('cpu/*.cpp')]
+        joined = [folder / f'together_{number}.cpp' for number in range(4)]
+        assert sorted(compiled) == [folder / 'pybind.cpp', *joined]
+        include = '#include <torch/types.h>\n#include "cpu/'
+        assert [file.read_text() for file in joined] == [
+            f'{include}bezier_align.inc"\n',
+            f'{include}roi_align.inc"\n#include "cpu/psamask.inc"\n',
+            f'{include}roi_align_rotated.inc"\n#include "cpu/nms.inc"\n',
+            f'{include}rotated_feature_align.inc"\n#include "nms.inc"\n',
+        ]
+        for name, size in SOURCES.items():
+            file = folder / name
+            if name != 'pybind.cpp':
+                file = file.with_suffix('.inc')
+            assert file.read_text() == f'// {name}'.ljust(size)
+        assert self.environ['CFLAGS'].split()[-1] == '-O3'
+        assert self.environ['MMCV_WITH_OPS'] == '1'
+
+    def test_sources_for_a_gpu_stay_as_they_are(self, setup_env, env, monkeypatch):
+        monkeypatch.setattr(env, 'output', lambda code: '2.13.0+cu130 True')
+        monkeypatch.setenv('CUDA_HOME', '/cuda')
+        folder = self.sources(setup_env, env)
+        for name, size in SOURCES.items():
+            assert (folder / name).read_text() == f'// {name}'.ljust(size)
+        assert not list(folder.glob('together_*'))
+        assert 'CFLAGS' not in self.environ
+
+    def test_the_users_own_flags_count(self, setup_env, env):
+        env.environ = {'CFLAGS': '-O1', 'MAX_JOBS': '7'}
+        self.sources(setup_env, env)
+        assert (self.environ['CFLAGS'], self.environ['MAX_JOBS']) == ('-O1', '7')
+
+    def test_a_gpu_without_its_compiler(self, setup_env, env, monkeypatch):
         monkeypatch.setattr(env, 'output', lambda code: '2.13.0+cu130 True')
         monkeypatch.setattr(setup_env.shutil, 'which', lambda name: None)
         monkeypatch.delenv('CUDA_HOME', raising=False)
         with pytest.raises(setup_env.SetupError, match='set MMCV_FIND_LINKS'):
-            setup_env.Mmcv(env).install(progress)
+            setup_env.Mmcv(env).install()
         assert self.compiled == 0
 
 
 class TestRun:
-    def test_output_goes_to_the_log(self, setup_env, tmp_path, progress):
+    def test_output_goes_to_the_log(self, setup_env, tmp_path):
         log = tmp_path / 'log'
         code = 'import sys; print("out"); sys.exit(3)'
-        assert setup_env.run([sys.executable, '-c', code], log, progress) == 3
+        assert setup_env.run([sys.executable, '-c', code], log) == 3
         assert log.read_text() == 'out\n'
 
-    def test_an_interrupt_ends_the_command(self, setup_env, tmp_path):
-        class Interrupting:
-            def tick(self, output):
-                if output:
-                    raise KeyboardInterrupt
-
+    def test_an_interrupt_ends_the_command(self, setup_env, tmp_path, monkeypatch):
         log = tmp_path / 'log'
+        wait = subprocess.Popen.wait
+
+        def interrupted(process):
+            monkeypatch.undo()
+            while not log.read_text():
+                with pytest.raises(subprocess.TimeoutExpired):
+                    wait(process, timeout=0.1)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(subprocess.Popen, 'wait', interrupted)
         code = 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'
         with pytest.raises(KeyboardInterrupt):
-            setup_env.run([sys.executable, '-c', code], log, Interrupting())
+            setup_env.run([sys.executable, '-c', code], log)
         with pytest.raises(ProcessLookupError):
             os.kill(int(log.read_text()), 0)
 
-    def test_a_failing_pip_shows_its_last_lines(self, setup_env, tmp_path, progress):
+    def test_an_interrupt_ends_the_compiler(self, setup_env, tmp_path):
+        mmcv = setup_env.Mmcv(setup_env.Environment(tmp_path))
+        mmcv.stop()
+        command = [sys.executable, '-c', 'import time; time.sleep(60)']
+        mmcv.compiler = setup_env.start(command, mmcv.log)
+        mmcv.stop()
+        assert mmcv.compiler.returncode == -signal.SIGTERM
+        mmcv.stop()
+
+    def test_a_failing_pip_shows_its_last_lines(self, setup_env, tmp_path):
         env = setup_env.Environment(tmp_path)
         env.python = sys.executable
         with pytest.raises(setup_env.SetupError, match='pip install failed') as caught:
-            env.pip(progress, 'install', '--no-index', 'no-such-package-anywhere')
-        assert 'No matching distribution found for no-such-pa' in caught.value.tail()
+            env.install('--no-index', 'no-such-package-anywhere')
+        assert 'No matching distribution found for no-such-pa' in caught.value.tail
 
 
 class TestCommandLine:
@@ -436,8 +485,8 @@ class TestCommandLine:
         assert 'gcc, g++, make missing: install it with "apt-get install ' in line
 
     def test_unknown_extra(self, tmp_path):
-        done = run_script('--venv', tmp_path / 'venv', '--extras', 'docs')
+        done = run_script('--venv', tmp_path / 'venv', '--extras', 'poems')
         assert done.returncode == 1
         assert done.stderr == (
-            "error: no extra 'docs': there is no requirements/docs.txt\n"
+            "error: no extra 'poems': there is no requirements/poems.txt\n"
         )

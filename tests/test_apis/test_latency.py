@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dev.benchmark import latency
+from mmrapidnet.apis import latency
 
 
 class Clock:
@@ -39,7 +39,7 @@ def test_percentiles_by_hand():
     assert timing.p90 == pytest.approx(0.37)
 
 
-def test_contestants_take_turns():
+def test_calls_take_turns():
     clock = Clock()
     calls = dict(short=clock.call('short', 0.25), long=clock.call('long', 0.75))
     measured = latency.interleave(calls, 2, 1, clock.settle, clock.read)
@@ -82,9 +82,3 @@ def test_settling_down(monkeypatch, busy_for, settles, waited):
     monkeypatch.setattr(latency, 'time', SimpleNamespace(**clock))
     assert latency.settle_down() is settles
     assert now[0] == pytest.approx(waited, abs=0.011)
-
-
-def test_matrix_product():
-    multiply, macs = latency.multiply_matrices(edge=16)
-    assert macs == 4096
-    assert multiply() is None

@@ -1,6 +1,6 @@
-"""Latency of several contestants, measured in turns so that drift hits all alike.
+"""Latency of several calls, measured in turns so that drift hits all alike.
 
-A machine slows down and speeds up over minutes.  One round times every contestant
+A machine slows down and speeds up over minutes.  One round times every call
 once; what counts is how they compare within the rounds.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-LEAST_ROUNDS = 30
+ROUNDS = 30
 WARM_UP = 5
 # A call longer than this, in seconds, is not preceded by another that is not timed:
 # what a cold cache costs is nothing to it.
@@ -25,12 +25,12 @@ Call = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Timing:
-    """What the calls of a contestant took.
+    """What one call took, round by round.
 
     Attributes:
-        seconds: One a round.
+        seconds: One per round.
 
-    Example:
+    Examples:
         >>> timing = Timing((0.2, 0.1, 0.3))
         >>> timing.median
         0.2
@@ -73,12 +73,12 @@ class Measurement:
 
 def interleave(
     calls: Mapping[str, Call],
-    rounds: int = LEAST_ROUNDS,
+    rounds: int = ROUNDS,
     warm_up: int = WARM_UP,
     settle: Callable[[], bool] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Measurement:
-    """Time calls in turns: every one once a round, in the given order.
+    """Time calls in turns: each one once per round, in the given order.
 
     A turn waits until the process is idle, calls once without timing (caches, clock
     rates and the runtime's own threads are then as in a row of calls) unless the call
@@ -135,27 +135,6 @@ def settle_down(most: float = 0.5, step: float = 0.01, idle: float = 0.1) -> boo
         if used < idle * passed:
             return True
     return False
-
-
-def multiply_matrices(device: str = 'cpu', edge: int | None = None) -> tuple[Call, int]:
-    """Make the call that a machine's peak is measured with.
-
-    Args:
-        device: Such as 'cpu' or 'cuda'. Defaults to 'cpu'.
-        edge: Rows and columns of both matrices. Defaults to 2048, on a GPU 8192.
-
-    Returns:
-        A product of two square float32 matrices, and its multiply-accumulates.
-    """
-    edge = edge or (2048 if device == 'cpu' else 8192)
-    left, right = torch.rand(2, edge, edge, device=device)
-    product = torch.empty_like(left)
-
-    def multiply() -> None:
-        torch.mm(left, right, out=product)
-        wait_for(device)
-
-    return multiply, edge**3
 
 
 def wait_for(device: str) -> None:
