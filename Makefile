@@ -14,13 +14,17 @@ RUN := $(VENV)/bin/python
 TEST = OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal \
 	--max-worker-restart 8
 NO_PYTHON = error: $(PYTHON) missing: install it with "apt-get install python3-venv"
-SETUP = $(PYTHON) tools/setup_env.py --venv $(VENV) --stack $(STACK)
+SETUP = $(PYTHON) dev/setup_env.py --venv $(VENV) --stack $(STACK)
 
 .NOTPARALLEL:
-.PHONY: help quickstart test test-all lint format setup setup-tests python clean
+.PHONY: help demo quickstart test test-all docs lint format setup setup-tests \
+	setup-docs python clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: setup  ## train a small segmenter for a minute and draw what it sees
+	@$(RUN) -m dev.demo
 
 quickstart: setup  ## train and test two small models, print a table, draw pictures
 	@$(RUN) -m dev.quickstart
@@ -30,6 +34,10 @@ test: lint  ## lint, then run all tests but the slow ones
 
 test-all: lint  ## lint, then run all tests
 	@$(TEST)
+
+# Not --quiet, which hides warnings from --strict.
+docs: setup-docs  ## build the site, with the reference of the API
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 lint: setup-tests  ## check style and formatting
 	@$(RUN) -m ruff check .
@@ -45,9 +53,12 @@ setup: python  ## make the environment
 setup-tests: python
 	@$(SETUP) --extras tests onnx openvino coreml ncnn
 
+setup-docs: python
+	@$(SETUP) --extras docs
+
 python:
 	@command -v $(PYTHON) >/dev/null || { echo '$(NO_PYTHON)' >&2; exit 1; }
 
 clean:  ## remove what builds and tests leave; the environment and work_dirs stay
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
-	find mmrapidnet configs tools tests -name __pycache__ -exec rm -rf {} +
+	find mmrapidnet configs tools dev tests -name __pycache__ -exec rm -rf {} +
