@@ -290,4 +290,4 @@ def test_single_objects_are_spread_over_the_classes(count, size, seed):
         assert digest(roots[0]) == digest(roots[1])
         found = [len(list((roots[0] / 'val' / name).iterdir())) for name in CLS_CLASSES]
         assert sum(found) == statistics['val']['images'] == count
-        assert [min(found), max(found)] == statistics['val']['images_a_class']
+        assert [min(found), max(found)] == statistics['val']['images_per_class']

@@ -59,8 +59,8 @@ def write_shapes_cls(
         progress: Show a progress bar.
 
     Returns:
-        For each split: ``images``, ``classes``, ``images_a_class`` (the fewest and the
-        most) and ``own_background_share`` (of images with the look that is their
+        For each split: ``images``, ``classes``, ``images_per_class`` (the fewest and
+        the most) and ``own_background_share`` (of images with the look that is their
         class's own).
 
     Raises:
@@ -71,7 +71,7 @@ def write_shapes_cls(
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     statistics = write_shapes_cls(f'{folder}/shapes', {'val': 144})
-        >>> statistics['val']['images_a_class']
+        >>> statistics['val']['images_per_class']
         [12, 12]
         >>> statistics['val']['own_background_share']
         0.083
@@ -112,7 +112,7 @@ def _write_split(
     return {
         'images': count,
         'classes': len(CLS_CLASSES),
-        'images_a_class': [fewest, fewest + bool(rest)],
+        'images_per_class': [fewest, fewest + bool(rest)],
         'own_background_share': round(own / count, 3),
     }
 

@@ -22,7 +22,7 @@ from mmrapidnet.datasets.shapes import (
 )
 from mmrapidnet.utils.errors import UserError
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'make_shapes.py'
+TOOL = Path(__file__).parents[3] / 'tools' / 'make_shapes.py'
 FIGURES = (
     'images',
     'empty images',

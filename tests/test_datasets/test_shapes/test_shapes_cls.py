@@ -187,11 +187,11 @@ def test_layout(tmp_path):
         assert found == [count // 12 + (i < count % 12) for i in range(12)]
     own = statistics['train'].pop('own_background_share')
     assert statistics == {
-        'train': {'images': 26, 'classes': 12, 'images_a_class': [2, 3]},
+        'train': {'images': 26, 'classes': 12, 'images_per_class': [2, 3]},
         'val': {
             'images': 12,
             'classes': 12,
-            'images_a_class': [1, 1],
+            'images_per_class': [1, 1],
             # The first twelve held-out images all have the first look.
             'own_background_share': 0.083,
         },
