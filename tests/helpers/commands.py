@@ -25,9 +25,9 @@ def run_tool(name: str, *arguments: str, **options):
     return run_command(sys.executable, find_script(name), *arguments, **options)
 
 
-def find_script(name: str) -> Path:
+def find_script(name: str | Path) -> Path:
     """The path of a script such as 'train.py' (of tools/) or 'dev/parity.py'."""
-    return REPO / name if '/' in name else REPO / 'tools' / name
+    return REPO / name if len(Path(name).parts) > 1 else REPO / 'tools' / name
 
 
 def assert_one_line_error(process, *expected: str) -> None:
