@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from dev.comparison.backbones import CONTENDERS, SEEDS, compare
+from dev.comparison.backbones import BACKBONES, SEEDS, compare
 from mmrapidnet import compat
 from mmrapidnet.apis.cli import main_guard
 
@@ -30,8 +30,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--models',
         nargs='+',
-        default=tuple(CONTENDERS),
-        help=f'some of {", ".join(CONTENDERS)} (default: all)',
+        default=tuple(BACKBONES),
+        help=f'some of {", ".join(BACKBONES)} (default: all)',
     )
     parser.add_argument(
         '--iters', type=int, help="iterations of a training, instead of the configs'"

@@ -65,7 +65,7 @@ class Case(ABC):
 
     @property
     def group(self) -> tuple[str, tuple[int, int], int]:
-        """Contestants are measured in turns with those that do the same."""
+        """Cases are measured in turns with those that do the same."""
         return self.task, self.size, self.batch
 
     def open(self) -> Call:

@@ -79,7 +79,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """Contestants that go into one table.
+    """Cases that go into one table.
 
     Attributes:
         title: The table's title.

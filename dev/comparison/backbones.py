@@ -24,8 +24,8 @@ from mmrapidnet.datasets.shapes import write_shapes
 from mmrapidnet.utils.errors import UserError
 from mmrapidnet.utils.folders import make_folder
 
-# Contender: what it is called; its config is semfpn_<contender>_shapes.py.
-CONTENDERS = {
+# Backbone: what it is called; its config is semfpn_<backbone>_shapes.py.
+BACKBONES = {
     'rapidnet_ti': 'RapidNet-Ti',
     'repvit_m0_9': 'RepViT-M0.9',
     'mobilevig_ti': 'MobileViG-Ti',
@@ -45,7 +45,7 @@ FOOTNOTE = (
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of a contender.
+    """What is known of a backbone.
 
     Attributes:
         title: What it is called.
@@ -71,23 +71,23 @@ def compare(
     data_root: Path,
     out_dir: Path,
     seeds: Sequence[int] = SEEDS,
-    models: Sequence[str] = tuple(CONTENDERS),
+    models: Sequence[str] = tuple(BACKBONES),
     iters: int | None = None,
     command: str = '',
 ) -> list[Row]:
-    """Train and test every contender once a seed, and write the table.
+    """Train and test every backbone once per seed, and write the table.
 
     Args:
         repo: The repository, with ``configs/`` and ``tools/``.
         data_root: Where Shapes is, or goes if nothing is there.
         out_dir: Where runs, ``comparison.json`` and ``comparison.md`` go.
         seeds: One a run. Defaults to (0, 1, 2).
-        models: Names in `CONTENDERS`. Defaults to all.
+        models: Names in `BACKBONES`. Defaults to all.
         iters: Iterations of a training. Defaults to the configs' own.
         command: The command to name in the table.
 
     Returns:
-        One row a contender.
+        One row per backbone.
 
     Raises:
         UserError: If an argument does not fit, a step fails, or ``out_dir`` holds
@@ -106,12 +106,12 @@ def compare(
             seed=seed,
             iters=iters,
         )
-        # The seeds outside: what slows the machine for a while slows all contenders.
+        # The seeds outside: what slows the machine for a while slows all backbones.
         for seed in seeds
         for model in models
     }
     for number, ((seed, model), run) in enumerate(runs.items(), start=1):
-        print_now(f'[{number}/{len(runs)}] {CONTENDERS[model]}, seed {seed}')
+        print_now(f'[{number}/{len(runs)}] {BACKBONES[model]}, seed {seed}')
         train_and_test(run, repo)
     rows = [summarise(model, [runs[s, model] for s in seeds]) for model in models]
     first, *_ = runs.values()
@@ -128,10 +128,10 @@ def compare(
 
 
 def summarise(model: str, runs: Sequence[Run]) -> Row:
-    """Gather what the runs of a contender measured and what its backbone costs.
+    """Gather what the runs of a backbone measured and what it costs.
 
     Args:
-        model: Its name in `CONTENDERS`.
+        model: Its name in `BACKBONES`.
         runs: Complete ones.
 
     Returns:
@@ -145,7 +145,7 @@ def summarise(model: str, runs: Sequence[Run]) -> Row:
     size = tuple(cfg.model.data_preprocessor.size)
     cost = measure_used(backbone, size)
     return Row(
-        title=CONTENDERS[model],
+        title=BACKBONES[model],
         config=runs[0].config.name,
         miou=Spread.of([run.metrics()['mIoU'] for run in runs]),
         params=cost.params,
@@ -160,10 +160,10 @@ def _check(seeds: Sequence[int], models: Sequence[str], iters: int | None) -> No
         if not values or len(set(values)) != len(values):
             given = ' '.join(map(str, values))
             raise UserError(f'{name} {given}: give one or more, each once')
-    unknown = ', '.join(model for model in models if model not in CONTENDERS)
+    unknown = ', '.join(model for model in models if model not in BACKBONES)
     if unknown:
         raise UserError(
-            f'--models: unknown {unknown}: choose some of {", ".join(CONTENDERS)}'
+            f'--models: unknown {unknown}: choose some of {", ".join(BACKBONES)}'
         )
     check_iters(iters)
 

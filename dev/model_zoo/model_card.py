@@ -170,10 +170,10 @@ def make_cards(
             a family that is not described.
     """
     names = [path.stem for path in configs.glob('*.py') if find_benchmark(path.stem)]
-    strangers = {*published.models, *(result.model for result in results)} - {*names}
-    if strangers:
+    unknown = {*published.models, *(result.model for result in results)} - {*names}
+    if unknown:
         raise UserError(
-            f'figures of {", ".join(sorted(strangers))}, but {configs} has no such '
+            f'figures of {", ".join(sorted(unknown))}, but {configs} has no such '
             f'config: mend {PUBLISHED} or {RESULTS}'
         )
     cards = [_make_card(configs, name, published, results) for name in sorted(names)]

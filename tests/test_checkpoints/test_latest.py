@@ -6,7 +6,7 @@ import zipfile
 import pytest
 import torch
 
-from mmrapidnet.checkpoints import latest as newest
+from mmrapidnet.checkpoints import latest as latest_module
 from mmrapidnet.checkpoints.latest import find_latest, read_run
 from mmrapidnet.utils.errors import UserError
 
@@ -111,7 +111,9 @@ def test_names_by_any_template(run, template, names):
 @pytest.mark.parametrize('damage', ['truncated', 'zeros', 'empty', 'weights'])
 def test_what_is_not_whole_is_passed_over(run, damage, monkeypatch):
     said = []
-    monkeypatch.setattr(newest, 'print_log', lambda line, **kwargs: said.append(line))
+    monkeypatch.setattr(
+        latest_module, 'print_log', lambda line, **kwargs: said.append(line)
+    )
     run.write(1)
     run.write(2)
     path = run.write(3)

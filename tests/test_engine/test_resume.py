@@ -26,7 +26,7 @@ from dev.compare_checkpoints import iter_values, list_differences
 from mmrapidnet.apis.options import accumulate
 from mmrapidnet.checkpoints.safe_load.load import load
 from mmrapidnet.config.load import load_config
-from mmrapidnet.engine import resume as survivable
+from mmrapidnet.engine import resume as resume_module
 from mmrapidnet.engine.hooks.checkpoint import WholeFilesBackend
 from mmrapidnet.engine.resume import adopt_seed, find_start, make_resumable
 
@@ -235,7 +235,7 @@ def test_a_config_of_each_kind(name):
 
 def test_what_is_left_as_it_is(monkeypatch):
     said = []
-    monkeypatch.setattr(survivable, '_say', said.append)
+    monkeypatch.setattr(resume_module, '_say', said.append)
     hook = dict(type='CheckpointHook', interval=3)
     for changes in (
         dict(type='MyHook'),

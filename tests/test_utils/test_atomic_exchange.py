@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mmrapidnet.utils import atomic as placing
+from mmrapidnet.utils import atomic as atomic_module
 from mmrapidnet.utils.atomic import replace_atomic
 from mmrapidnet.utils.errors import UserError
 
@@ -58,7 +58,7 @@ def stop_at(step, when, stop, monkeypatch):
         if here and when == 'after':
             stop()
 
-    monkeypatch.setattr(placing.os, 'replace', replace)
+    monkeypatch.setattr(atomic_module.os, 'replace', replace)
     return calls
 
 
@@ -119,7 +119,7 @@ def test_a_single_file_is_never_absent(tmp_path, monkeypatch):
         replace(source, target)
         seen.append(out.read_text())
 
-    monkeypatch.setattr(placing.os, 'replace', replace)
+    monkeypatch.setattr(atomic_module.os, 'replace', replace)
     write(out, 'new', beside=())
     assert seen == ['old', 'new']
 

@@ -26,8 +26,8 @@ from typing import Any, BinaryIO, ClassVar
 import torch
 from torch._weights_only_unpickler import _get_allowed_globals
 
-from mmrapidnet.checkpoints.safe_load import allowed_globals as pickled
 from mmrapidnet.checkpoints.safe_load import zip_records
+from mmrapidnet.checkpoints.safe_load.allowed_globals import allowed_globals
 
 
 def load(file: BinaryIO, map_location: Any) -> Any:
@@ -89,7 +89,7 @@ def _table() -> dict[str, Any]:
         'builtins.set': set,
         'collections.Counter': Counter,
         '_codecs.encode': _decode,
-        **pickled.allowed_globals(),
+        **allowed_globals(),
     }
 
 

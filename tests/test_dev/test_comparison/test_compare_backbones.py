@@ -11,7 +11,7 @@ from helpers.tables import read_rows
 from torch import nn
 
 from dev.comparison import runs
-from dev.comparison.backbones import CONTENDERS, compare, measure_used, median_seconds
+from dev.comparison.backbones import BACKBONES, compare, measure_used, median_seconds
 from mmrapidnet.utils.env import processor_name
 from mmrapidnet.utils.errors import UserError
 from mmrapidnet.utils.folders import renew_folder
@@ -174,7 +174,7 @@ def test_mobilenetv2_without_its_last_convolution(frozen_stages):
         (dict(models=[]), '--models : give one or more, each once'),
         (
             dict(models=['resnet']),
-            f'--models: unknown resnet: choose some of {", ".join(CONTENDERS)}',
+            f'--models: unknown resnet: choose some of {", ".join(BACKBONES)}',
         ),
         (dict(iters=1), '--iters 1: give at least 2'),
     ],
