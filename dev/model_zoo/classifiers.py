@@ -70,25 +70,6 @@ def measure(module: nn.Module, size: tuple[int, int] = (224, 224)) -> Complexity
     return Complexity(count_parameters(module), count_macs(module, size))
 
 
-def measure_classifier(
-    name: str, size: tuple[int, int] = (224, 224)
-) -> tuple[Complexity, Complexity]:
-    """Count what a published model costs, unfused.
-
-    Args:
-        name: One of `MODEL_NAMES`, such as 'rapidnet_ti'.
-        size: Height and width of the image in pixels. Defaults to (224, 224).
-
-    Returns:
-        The backbone alone, and with both classifiers of 1000 classes.
-
-    Raises:
-        UserError: If there is no such model.
-    """
-    model = build_classifier(name)
-    return measure(model.backbone, size), measure(model, size)
-
-
 def build_classifier(name: str, num_classes: int = 1000) -> Classifier:
     """Build a published classification model, with random weights.
 

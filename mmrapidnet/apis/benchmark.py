@@ -16,7 +16,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmrapidnet.apis.latency import ROUNDS, WARM_UP, Call, Timing, interleave, wait_for
-from mmrapidnet.apis.model_parts import SIZES, in_one_line
+from mmrapidnet.apis.model_parts import SIZES, count_channels, in_one_line
 from mmrapidnet.checkpoints.state_dict import read_checkpoint
 from mmrapidnet.config.libraries import require_library
 from mmrapidnet.datasets.shapes import draw_scene
@@ -156,7 +156,7 @@ def measure(
         model = _load_model(cfg, checkpoint).to(device)
         graphs = dict(_build_graphs(model, part))
         with in_one_line(f'the model of {cfg.filename} {refusal}'):
-            image = draw_image(size, _count_channels(model))
+            image = draw_image(size, count_channels(model))
             calls = {n: _call_graph(g, image, device) for n, g in graphs.items()}
             outputs = {name: call() for name, call in calls.items()}
         for path in metadata:
@@ -190,7 +190,7 @@ def draw_image(size: tuple[int, int], channels: int = 3) -> np.ndarray:
     Returns:
         (1, channels, H, W), float32, 0 to 255, always the same.
 
-    Example:
+    Examples:
         >>> draw_image((48, 64)).shape
         (1, 3, 48, 64)
     """
@@ -223,10 +223,6 @@ def _build_graphs(model: nn.Module, part: str) -> Iterator[tuple[str, Graph]]:
     if not is_fused(model):
         yield 'PyTorch', build_graph(model, part)
     yield 'PyTorch, fused', build_graph(fuse(model), part)
-
-
-def _count_channels(model: nn.Module) -> int:
-    return next(m for m in model.modules() if isinstance(m, nn.Conv2d)).in_channels
 
 
 def _call_graph(graph: Graph, image: np.ndarray, device: str) -> Call:

@@ -109,8 +109,7 @@ def measure_parts(model: nn.Module, size: tuple[int, int]) -> list[Part]:
     Returns:
         The parts, the whole last.
     """
-    convs = (m for m in model.modules() if isinstance(m, nn.Conv2d))
-    image = torch.zeros(1, next(convs).in_channels, *size)
+    image = torch.zeros(1, count_channels(model), *size)
     counter = analyze(_Inference(model), image)
     dense = {n: m for n, m in _list_parts(model) if not n.startswith('roi_head.')}
     parts = [_measure_part(name, module, counter) for name, module in dense.items()]
@@ -122,6 +121,18 @@ def measure_parts(model: nn.Module, size: tuple[int, int]) -> list[Part]:
         *(part for part in parts if part.params or part.macs != 0),
         Part('whole model', count_parameters(model), total),
     ]
+
+
+def count_channels(model: nn.Module) -> int:
+    """Count the channels of the images that a model takes.
+
+    Args:
+        model: A model whose first convolution is given the image.
+
+    Returns:
+        Their number.
+    """
+    return next(m for m in model.modules() if isinstance(m, nn.Conv2d)).in_channels
 
 
 def make_table(parts: list[Part], title: str) -> Table:

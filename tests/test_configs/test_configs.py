@@ -211,19 +211,7 @@ def test_builds_trains_and_predicts(name):
     ]
 
 
-# One a family and task; the others differ in widths and depths alone.
-ARCHS_ON_SHAPES = ('rapidnet_ti', 'repvit_m1_1', 'mobilevig_m', 'mobilenetv2_x1_4')
-
-
-@pytest.mark.parametrize(
-    'name',
-    [
-        name
-        if f'{family_of(name)}_{arch_of(name)}' in ARCHS_ON_SHAPES
-        else pytest.param(name, marks=pytest.mark.slow)
-        for name in RECIPES
-    ],
-)
+@pytest.mark.parametrize('name', one_per_family(RECIPES))
 def test_recipes_build_train_and_predict_on_shapes(name):
     cfg, shapes = load_on_shapes(name), len(data.CLASSES)
     if cfg.default_scope == 'mmdet':

@@ -6,6 +6,7 @@ import shutil
 import modelindex
 import pytest
 import yaml
+from helpers.archs import COSTS
 from helpers.commands import REPO, assert_one_line_error, run_tool
 from helpers.tool_server import fork_tool
 
@@ -14,23 +15,6 @@ from dev.model_zoo.classifiers import build_classifier
 from mmrapidnet.apis.complexity import count_parameters
 from mmrapidnet.utils.errors import UserError
 
-# The published networks, M: parameters with both classifiers, GMACs at 224.
-COSTS = {
-    'rapidnet_ti': (6.628, 0.628),
-    'rapidnet_s': (9.213, 0.912),
-    'rapidnet_m': (17.304, 1.615),
-    'rapidnet_b': (30.556, 3.384),
-    'mobilevig_ti': (5.271, 0.674),
-    'mobilevig_s': (7.277, 1.002),
-    'mobilevig_m': (14.076, 1.513),
-    'mobilevig_b': (26.869, 2.827),
-    'repvit_m0_6': (2.809, 0.395),
-    'repvit_m0_9': (5.489, 0.832),
-    'repvit_m1_0': (7.303, 1.125),
-    'repvit_m1_1': (8.803, 1.358),
-    'repvit_m1_5': (14.644, 2.308),
-    'repvit_m2_3': (23.689, 4.574),
-}
 PAGE = f'# A page\n\n{model_card._BEGIN}\nold\n{model_card._END}\n\nThe end.\n'
 PAGES = (model_card.README, model_card.MODEL_ZOO)
 
