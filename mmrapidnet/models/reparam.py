@@ -9,7 +9,6 @@ the projection it scales.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from dataclasses import dataclass, field
 from functools import singledispatch
 from itertools import pairwise
 
@@ -76,26 +75,18 @@ def fold_all(module: nn.Module) -> nn.Module:
     return _Folding(module).fold(module)
 
 
-@dataclass
 class _Folding:
-    """The folding of one model.
+    """The folding of one model."""
 
-    Attributes:
-        model: The model.
-        parents: The modules that hold a module, before anything is folded; one that
-            holds it under two names is there twice.
-        folded: What took the place of the modules visited.
-    """
-
-    model: nn.Module
-    parents: dict[nn.Module, list[nn.Module]] = field(init=False)
-    folded: dict[nn.Module, nn.Module] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.parents = defaultdict(list)
-        for parent in self.model.modules():
+    def __init__(self, model: nn.Module) -> None:
+        # The modules that hold a module, before anything is folded; one that holds it
+        # under two names is there twice.
+        self.parents: dict[nn.Module, list[nn.Module]] = defaultdict(list)
+        for parent in model.modules():
             for child in parent._modules.values():
                 self.parents[child].append(parent)
+        # What took the place of the modules visited.
+        self.folded: dict[nn.Module, nn.Module] = {}
 
     def fold(self, module: nn.Module) -> nn.Module:
         """Fold a module and everything in it, once.

@@ -1,12 +1,9 @@
 """The contract of a backbone, held by all three families."""
 
-import subprocess
-import sys
 from dataclasses import dataclass, field
 
 import pytest
 import torch
-from helpers.commands import REPO
 from mmengine.registry import MODELS
 from torch import nn
 
@@ -352,25 +349,6 @@ def test_registered_once_at_the_root(kind, library):
     assert registry.get(kind.__name__) is kind
     assert MODELS.get(kind.__name__) is kind
     arch = next(iter(kind.arch_settings))
-    built = registry.build(dict(type=kind.__name__, arch=arch))
+    with torch.device('meta'):
+        built = registry.build(dict(type=kind.__name__, arch=arch))
     assert isinstance(built, kind)
-
-
-def test_import_needs_no_task_library():
-    """Neither to import nor to build; and it patches nothing by itself."""
-    code = (
-        'import sys, torch, mmengine.runner.checkpoint as c\n'
-        'theirs = set(sys.modules)\n'  # torch 2.1 itself imports safetensors
-        'import mmrapidnet\n'
-        'from mmrapidnet.models import MobileViG, RapidNet, RepViT\n'
-        'RapidNet(arch="ti"), MobileViG(arch="ti"), RepViT(arch="m0_6")\n'
-        'heavy = {"mmdet", "mmseg", "mmpretrain", "timm", "torchvision", '
-        '"safetensors"} - theirs\n'
-        'assert not heavy & set(sys.modules), heavy & set(sys.modules)\n'
-        'assert c.torch is torch\n'
-        'assert "mmrapidnet.compat" not in sys.modules\n'
-    )
-    done = subprocess.run(
-        [sys.executable, '-c', code], cwd=REPO, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
