@@ -114,8 +114,8 @@ class _Folding:
         """Merge a normalisation of a module into the convolution before it.
 
         Returns:
-            Whether it is merged: neither if it is not linear nor if others have the
-            convolution, too.
+            Whether it is: not where it is nonlinear or the convolution is another
+            module's, too.
         """
         merges = _is_linear(norm) and self.owns(module, conv)
         if merges:

@@ -1,6 +1,6 @@
 """Every config parses, builds, takes one training step and predicts."""
 
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -50,12 +50,19 @@ DROP_PATH = {
 }
 RECIPES = [name for name in CONFIGS if 'coco' in name or 'ade20k' in name]
 SHAPES = [name for name in CONFIGS if name.endswith('_shapes.py')]
-# Of the data the configs were not written for, in the least of time.
+SLOW = pytest.mark.slow
+# Edge of the images on which a step is taken.
 SMALL = 64
 
 
 def load(name: str) -> Config:
     return load_config(str(REPO / 'configs' / name))
+
+
+@cache
+def read(name: str) -> Config:
+    """A config that is looked at and not changed."""
+    return load(name)
 
 
 def load_on_shapes(name: str) -> Config:
@@ -100,7 +107,8 @@ def expected_backbone(name: str) -> dict:
     )
 
 
-def synthetic_batch(scope: str, num_classes: int, size: int = 96) -> dict:
+def synthetic_batch(scope: str, num_classes: int) -> dict:
+    size = SMALL
     rng = np.random.RandomState(0)
     if scope == 'mmdet':
         from mmdet.testing import demo_mm_inputs
@@ -144,13 +152,13 @@ def give_statistics(backbone: torch.nn.Module) -> None:
         norm.train()
         norm.momentum = 1.0
     with torch.no_grad():
-        backbone(torch.randn(2, 3, 96, 96))
+        backbone(torch.randn(2, 3, SMALL, SMALL))
     for norm in norms:
         norm.momentum = 0.1
 
 
-def assert_builds_trains_and_predicts(cfg: Config, size: int) -> torch.nn.Module:
-    """Take a step and predict on images of a size; returns the model."""
+def assert_builds_trains_and_predicts(cfg: Config) -> torch.nn.Module:
+    """Take a step and predict on small images; returns the model."""
     init_default_scope(cfg.default_scope)
     library = __import__(f'{cfg.default_scope}.registry', fromlist=['MODELS'])
     torch.manual_seed(0)
@@ -158,7 +166,7 @@ def assert_builds_trains_and_predicts(cfg: Config, size: int) -> torch.nn.Module
         num_classes = cfg.model.roi_head.bbox_head.num_classes
     else:
         num_classes = cfg.model.decode_head.num_classes
-        cfg.model.data_preprocessor.size = (size, size)
+        cfg.model.data_preprocessor.size = (SMALL, SMALL)
     model = library.MODELS.build(cfg.model)
     model.init_weights()
     if cfg.model.backbone.get('norm_eval'):
@@ -172,7 +180,7 @@ def assert_builds_trains_and_predicts(cfg: Config, size: int) -> torch.nn.Module
             lambda _, name=name: reached.add(name)
         )
     before = next(model.parameters()).detach().clone()
-    batch = synthetic_batch(cfg.default_scope, num_classes, size)
+    batch = synthetic_batch(cfg.default_scope, num_classes)
     log = model.train_step(batch, optim_wrapper)
     assert log['loss'].isfinite() and log['loss'] > 0
     unused = {name for name, _ in model.named_parameters()} - reached
@@ -182,23 +190,24 @@ def assert_builds_trains_and_predicts(cfg: Config, size: int) -> torch.nn.Module
     assert cfg.get('find_unused_parameters', False) == bool(unused)
 
     model.eval()
-    batch = synthetic_batch(cfg.default_scope, num_classes, size)
+    batch = synthetic_batch(cfg.default_scope, num_classes)
     with torch.no_grad():
         predictions = model.test_step(batch)
     assert len(predictions) == 2
     if cfg.default_scope == 'mmdet':
         found = predictions[0].pred_instances
-        assert found.masks.shape == (len(found.bboxes), size, size)
+        assert found.masks.shape == (len(found.bboxes), SMALL, SMALL)
     else:
-        assert predictions[0].seg_logits.data.shape == (num_classes, size, size)
-        assert predictions[0].pred_sem_seg.data.shape == (1, size, size)
+        shape = predictions[0].seg_logits.data.shape
+        assert shape == (num_classes, SMALL, SMALL)
+        assert predictions[0].pred_sem_seg.data.shape == (1, SMALL, SMALL)
     return model
 
 
 @pytest.mark.parametrize('name', one_per_family(CONFIGS))
 def test_builds_trains_and_predicts(name):
     cfg = load(name)
-    model = assert_builds_trains_and_predicts(cfg, 96)
+    model = assert_builds_trains_and_predicts(cfg)
     backbone = model.backbone
     kind = expected_backbone(name)['type'].removeprefix('mmpretrain.')
     assert type(backbone).__name__ == kind
@@ -212,22 +221,33 @@ def test_builds_trains_and_predicts(name):
 
 
 @pytest.mark.parametrize('name', one_per_family(RECIPES))
-def test_recipes_build_train_and_predict_on_shapes(name):
+def test_recipes_on_shapes_have_its_classes(name):
     cfg, shapes = load_on_shapes(name), len(data.CLASSES)
     if cfg.default_scope == 'mmdet':
         heads = (cfg.model.roi_head.bbox_head, cfg.model.roi_head.mask_head)
     else:
         heads, shapes = (cfg.model.decode_head,), len(data.SEG_CLASSES)
     assert [head.num_classes for head in heads] == [shapes] * len(heads)
-    assert_builds_trains_and_predicts(cfg, SMALL)
+
+
+# Shapes changes the heads, which are the same for all backbones.
+ON_SHAPES = ('maskrcnn_rapidnet_ti_coco.py', 'semfpn_rapidnet_ti_ade20k.py')
+
+
+@pytest.mark.parametrize(
+    'name',
+    [name if name in ON_SHAPES else pytest.param(name, marks=SLOW) for name in RECIPES],
+)
+def test_recipes_train_and_predict_on_shapes(name):
+    assert_builds_trains_and_predicts(load_on_shapes(name))
 
 
 @pytest.mark.parametrize('name', SHAPES)
 def test_shapes_configs_of_a_task_differ_in_the_backbone_alone(name):
     """What the comparison rests on."""
     task = name.split('_')[0]
-    cfg = load(name).to_dict()
-    first = load(f'{task}_rapidnet_ti_shapes.py').to_dict()
+    cfg = read(name).to_dict()
+    first = read(f'{task}_rapidnet_ti_shapes.py').to_dict()
     backbone = cfg['model'].pop('backbone')
     assert backbone.get('norm_cfg', dict(type='BN')) == dict(type='BN')
     assert not backbone.get('norm_eval', False)
@@ -248,7 +268,7 @@ def test_shapes_configs_of_a_task_differ_in_the_backbone_alone(name):
 @pytest.mark.parametrize('name', RECIPES)
 def test_recipe(name):
     """The published recipes; MobileNetV2 has none and takes RapidNet's."""
-    cfg = load(name)
+    cfg = read(name)
     assert cfg.model.backbone.to_dict() == expected_backbone(name)
     assert cfg.model.neck.in_channels == channels_of(name)
     assert cfg.model.neck.out_channels == 256
@@ -287,7 +307,7 @@ def test_recipe(name):
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_plugin_names(name):
-    imports = load(name).custom_imports
+    imports = read(name).custom_imports
     names = ['mmrapidnet', 'mmrapidnet.compat.patch_all']
     if family_of(name) == 'mobilenetv2':
         names.append('mmpretrain.models')
@@ -295,7 +315,21 @@ def test_plugin_names(name):
     assert imports['allow_failed_imports'] is False
 
 
-@pytest.mark.parametrize('name', one_per_family(CONFIGS))
+# A task has the same on every backbone.
+WHOLE_RUNS = (
+    *ON_SHAPES,
+    'maskrcnn_rapidnet_ti_shapes.py',
+    'semfpn_rapidnet_ti_shapes.py',
+)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        name if name in WHOLE_RUNS else pytest.param(name, marks=SLOW)
+        for name in CONFIGS
+    ],
+)
 def test_schedulers_and_hooks_build(name, tmp_path):
     """What a step on synthetic data does not touch: the rest of the run's parts."""
     cfg = load(name)
@@ -350,7 +384,7 @@ def test_model_index_names_every_recipe():
     ],
 )
 def test_classes_are_those_that_are_drawn(name, classes, palette):
-    cfg = load(name)
+    cfg = read(name)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         assert tuple(loader.dataset.metainfo.classes) == tuple(classes)
         assert list(loader.dataset.metainfo.palette) == list(palette)

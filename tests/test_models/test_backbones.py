@@ -78,7 +78,7 @@ def family(request) -> Family:
     return FAMILIES[request.param]
 
 
-@pytest.mark.parametrize('size', [(64, 96), (65, 97), (33, 31), (7, 130), (1, 1)])
+@pytest.mark.parametrize('size', [(33, 31), (1, 1)])
 def test_shapes_and_odd_sizes(family, size):
     model = family.tiny().eval()
     features = model(torch.randn(2, 3, *size))
@@ -97,7 +97,7 @@ def test_smallest_size_in_training(family):
         family.tiny()(torch.randn(1, 3, 32, 32))
 
 
-@pytest.mark.parametrize('indices', [(0,), (1, 3), (0, 1, 2), 2])
+@pytest.mark.parametrize('indices', [(1, 3), 2])
 def test_taps(family, indices):
     """A choice of taps gives the same features from the same weights."""
     model = family.tiny(out_indices=indices).eval()
@@ -179,8 +179,9 @@ def test_partial_taps_leave_no_unused_parameters(family, indices):
     assert all(p.grad is not None for p in model.parameters())
 
 
-@pytest.mark.parametrize('norm', ['BN', 'SyncBN'])
-@pytest.mark.parametrize('stages', [-1, 0, 1, 3])
+@pytest.mark.parametrize(
+    ('stages', 'norm'), [(-1, 'BN'), (0, 'BN'), (1, 'BN'), (3, 'SyncBN')]
+)
 def test_frozen_stages(family, stages, norm):
     model = family.build(frozen_stages=stages, norm_cfg=dict(type=norm))
     assert model.train() is model

@@ -104,7 +104,7 @@ class BaseBackbone(BaseModule):
         """Compute the feature pyramid.
 
         Args:
-            x: Images, (N, 3, H, W), H and W at least 1.
+            x: Images, (N, in_channels, H, W), H and W at least 1.
 
         Returns:
             One (N, C_i, ceil(H / s_i), ceil(W / s_i)) for each of
@@ -269,12 +269,11 @@ class BaseBackbone(BaseModule):
     def _resolve_arch(
         cls, arch: str | dict[str, Sequence[int]]
     ) -> dict[str, tuple[int, ...]]:
-        known = ', '.join(cls.arch_settings)
         if isinstance(arch, str):
             if arch not in cls.arch_settings:
                 raise UserError(
-                    f"unknown arch '{arch}' of {cls.__name__}: choose one of {known}, "
-                    'or give a dict'
+                    f"unknown arch '{arch}' of {cls.__name__}: choose one of "
+                    f'{", ".join(cls.arch_settings)}, or give a dict'
                 )
             arch = cls.arch_settings[arch]
         keys = next(iter(cls.arch_settings.values())).keys()
