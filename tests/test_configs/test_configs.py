@@ -1,5 +1,6 @@
 """Every config parses, builds, takes one training step and predicts."""
 
+from collections.abc import Collection
 from functools import cache, partial
 
 import numpy as np
@@ -50,9 +51,28 @@ DROP_PATH = {
 }
 RECIPES = [name for name in CONFIGS if 'coco' in name or 'ade20k' in name]
 SHAPES = [name for name in CONFIGS if name.endswith('_shapes.py')]
-SLOW = pytest.mark.slow
+# Shapes changes the heads, which are the same for all backbones.
+ON_SHAPES = ('maskrcnn_rapidnet_ti_coco.py', 'semfpn_rapidnet_ti_ade20k.py')
+# A task has the same schedule and hooks on every backbone.
+WHOLE_RUNS = (
+    *ON_SHAPES,
+    'maskrcnn_rapidnet_ti_shapes.py',
+    'semfpn_rapidnet_ti_shapes.py',
+)
+# tests/test_tools/test_own_data.py trains those for one's own data.
+TO_BUILD = [
+    name
+    for name in one_per_family(CONFIGS)
+    if isinstance(name, str) and not name.endswith('_custom.py')
+]
 # Edge of the images on which a step is taken.
 SMALL = 64
+
+
+def slow_but(names: list[str], quick: Collection[str]) -> list:
+    """Mark as slow all names but some."""
+    slow = pytest.mark.slow
+    return [n if n in quick else pytest.param(n, marks=slow) for n in names]
 
 
 def load(name: str) -> Config:
@@ -164,6 +184,9 @@ def assert_builds_trains_and_predicts(cfg: Config) -> torch.nn.Module:
     torch.manual_seed(0)
     if cfg.default_scope == 'mmdet':
         num_classes = cfg.model.roi_head.bbox_head.num_classes
+        # Few boxes instead of many: of each the same is computed.
+        cfg.model.train_cfg.rcnn.sampler.num = 16
+        cfg.model.test_cfg.rpn.max_per_img = 20
     else:
         num_classes = cfg.model.decode_head.num_classes
         cfg.model.data_preprocessor.size = (SMALL, SMALL)
@@ -204,7 +227,7 @@ def assert_builds_trains_and_predicts(cfg: Config) -> torch.nn.Module:
     return model
 
 
-@pytest.mark.parametrize('name', one_per_family(CONFIGS))
+@pytest.mark.parametrize('name', slow_but(CONFIGS, TO_BUILD))
 def test_builds_trains_and_predicts(name):
     cfg = load(name)
     model = assert_builds_trains_and_predicts(cfg)
@@ -230,14 +253,7 @@ def test_recipes_on_shapes_have_its_classes(name):
     assert [head.num_classes for head in heads] == [shapes] * len(heads)
 
 
-# Shapes changes the heads, which are the same for all backbones.
-ON_SHAPES = ('maskrcnn_rapidnet_ti_coco.py', 'semfpn_rapidnet_ti_ade20k.py')
-
-
-@pytest.mark.parametrize(
-    'name',
-    [name if name in ON_SHAPES else pytest.param(name, marks=SLOW) for name in RECIPES],
-)
+@pytest.mark.parametrize('name', slow_but(RECIPES, ON_SHAPES))
 def test_recipes_train_and_predict_on_shapes(name):
     assert_builds_trains_and_predicts(load_on_shapes(name))
 
@@ -315,21 +331,7 @@ def test_plugin_names(name):
     assert imports['allow_failed_imports'] is False
 
 
-# A task has the same on every backbone.
-WHOLE_RUNS = (
-    *ON_SHAPES,
-    'maskrcnn_rapidnet_ti_shapes.py',
-    'semfpn_rapidnet_ti_shapes.py',
-)
-
-
-@pytest.mark.parametrize(
-    'name',
-    [
-        name if name in WHOLE_RUNS else pytest.param(name, marks=SLOW)
-        for name in CONFIGS
-    ],
-)
+@pytest.mark.parametrize('name', slow_but(CONFIGS, WHOLE_RUNS))
 def test_schedulers_and_hooks_build(name, tmp_path):
     """What a step on synthetic data does not touch: the rest of the run's parts."""
     cfg = load(name)
