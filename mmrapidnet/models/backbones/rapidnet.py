@@ -345,28 +345,17 @@ class RapidNet(BaseBackbone):
         dict(type='Constant', layer='_BatchNorm', val=1, bias=0),
         dict(type='Constant', layer='OffsetConv', val=0, bias=0),
     ]
-    # Paper, Table 1, and the published code where it is silent.
+    # Paper, Table 1, and the published code where it is silent: s, m and b are as deep.
+    _blocks = dict(local_blocks=(3, 3, 9, 3), global_blocks=(0, 0, 3, 3))
     arch_settings = {
         'ti': dict(
             channels=(32, 64, 112, 224),
             local_blocks=(2, 2, 6, 2),
             global_blocks=(0, 0, 2, 2),
         ),
-        's': dict(
-            channels=(32, 64, 112, 224),
-            local_blocks=(3, 3, 9, 3),
-            global_blocks=(0, 0, 3, 3),
-        ),
-        'm': dict(
-            channels=(32, 64, 160, 320),
-            local_blocks=(3, 3, 9, 3),
-            global_blocks=(0, 0, 3, 3),
-        ),
-        'b': dict(
-            channels=(64, 128, 224, 416),
-            local_blocks=(3, 3, 9, 3),
-            global_blocks=(0, 0, 3, 3),
-        ),
+        's': dict(channels=(32, 64, 112, 224), **_blocks),
+        'm': dict(channels=(32, 64, 160, 320), **_blocks),
+        'b': dict(channels=(64, 128, 224, 416), **_blocks),
     }
 
     def __init__(
