@@ -2,6 +2,10 @@
 
 Munir, Rahman, Marculescu, "RapidNet: Multi-Level Dilated Convolution Based Mobile
 Backbone", WACV 2025, arXiv 2412.10995.
+
+A stem, then four stages of local blocks (section 3.3) and, in the last two, global
+blocks (section 3.2), which are a `DilatedMixer` and a `LargeKernelFFN`.  The other
+mixers are those of the paper's ablations.
 """
 
 from __future__ import annotations
