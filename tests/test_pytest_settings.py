@@ -59,6 +59,9 @@ def test_a_test_that_dies_or_hangs_fails_alone(tmp_path):
         'faulthandler_timeout=6',
         '-p',
         'no:cacheprovider',
+        # Half of what starting pytest takes, and its processes start often here.
+        '-p',
+        'no:hypothesispytest',
         f'--junitxml={report}',
         tmp_path,
         timeout=120,

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dev.comparison.label_noise import write_noisy_labels
 from dev.comparison.pairs import Pairs, check_seeds, compare_pairs
 from dev.comparison.runs import Run, check_iters, train_and_test
 from dev.comparison.spread import Gain
 from dev.subprocess_steps import print_now, relpath
 from mmrapidnet.datasets.shapes import write_shapes, write_shapes_cls
-from mmrapidnet.datasets.shapes.label_noise import write_noisy_labels
 from mmrapidnet.utils.errors import UserError
 from mmrapidnet.utils.folders import make_folder
 

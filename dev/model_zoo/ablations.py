@@ -18,8 +18,8 @@ from mmrapidnet.models.backbones.rapidnet import (
     ConditionalPositionEncoding,
     DeformableMixer,
     DilatedMixer,
+    LargeKernelFFN,
 )
-from mmrapidnet.models.layers import LargeKernelFFN
 from mmrapidnet.utils.errors import UserError
 
 COLUMNS = (

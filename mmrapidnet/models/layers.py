@@ -54,22 +54,19 @@ class ConvNormAct(nn.Sequential):
         act_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.add_module(
-            'conv',
-            nn.Conv2d(
-                in_channels,
-                out_channels,
-                kernel_size,
-                stride=stride,
-                padding=dilation * (kernel_size // 2),
-                dilation=dilation,
-                groups=groups,
-                bias=bias,
-            ),
+        self.conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=dilation * (kernel_size // 2),
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
         )
-        self.add_module('norm', build_norm_layer(norm_cfg, out_channels)[1])
+        self.norm = build_norm_layer(norm_cfg, out_channels)[1]
         if act_cfg is not None:
-            self.add_module('act', build_activation_layer(act_cfg))
+            self.act = build_activation_layer(act_cfg)
 
 
 def build_stem(
@@ -100,12 +97,11 @@ def build_stem(
         (N, out_channels, ceil(H / 4), ceil(W / 4)).
     """
     middle = out_channels // 2
-    both = dict(stride=2, bias=bias, norm_cfg=norm_cfg)
+    both = dict(kernel_size=3, stride=2, bias=bias, norm_cfg=norm_cfg)
+    last_act_cfg = act_cfg if last_act else None
     return nn.Sequential(
-        ConvNormAct(in_channels, middle, 3, act_cfg=act_cfg, **both),
-        ConvNormAct(
-            middle, out_channels, 3, act_cfg=act_cfg if last_act else None, **both
-        ),
+        ConvNormAct(in_channels, middle, act_cfg=act_cfg, **both),
+        ConvNormAct(middle, out_channels, act_cfg=last_act_cfg, **both),
     )
 
 
@@ -158,7 +154,7 @@ class ScaledResidual(Residual):
 
 
 class InvertedResidual(nn.Sequential):
-    """1x1 expansion, 3x3 depthwise convolution, 1x1 projection, without the sum.
+    """1x1 expansion to 4C, 3x3 depthwise convolution, 1x1 projection, without the sum.
 
     Every convolution has a bias and is followed by normalisation, the first two
     by the activation as well (RapidNet, section 3.3; MobileNetV2).
@@ -167,26 +163,19 @@ class InvertedResidual(nn.Sequential):
         channels: C of the input and the output.
         norm_cfg: The normalisation.
         act_cfg: The activation.
-        expansion: Width of the hidden layers over C. Defaults to 4.
 
     Shapes: (N, C, H, W) to the same.
     """
 
     def __init__(
-        self,
-        channels: int,
-        norm_cfg: dict[str, Any],
-        act_cfg: dict[str, Any],
-        expansion: int = 4,
+        self, channels: int, norm_cfg: dict[str, Any], act_cfg: dict[str, Any]
     ) -> None:
         super().__init__()
-        hidden = expansion * channels
+        hidden = 4 * channels
         both = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
-        self.add_module('expand', ConvNormAct(channels, hidden, **both))
-        self.add_module(
-            'depthwise', ConvNormAct(hidden, hidden, 3, groups=hidden, **both)
-        )
-        self.add_module('project', ConvNormAct(hidden, channels, norm_cfg=norm_cfg))
+        self.expand = ConvNormAct(channels, hidden, **both)
+        self.depthwise = ConvNormAct(hidden, hidden, 3, groups=hidden, **both)
+        self.project = ConvNormAct(hidden, channels, norm_cfg=norm_cfg)
 
 
 class LocalBlock(ScaledResidual):
@@ -239,56 +228,9 @@ class FeedForward(nn.Sequential):
     ) -> None:
         super().__init__()
         hidden = expansion * channels
-        self.add_module(
-            'expand',
-            ConvNormAct(
-                channels, hidden, bias=bias, norm_cfg=norm_cfg, act_cfg=act_cfg
-            ),
-        )
-        self.add_module(
-            'project', ConvNormAct(hidden, channels, bias=bias, norm_cfg=norm_cfg)
-        )
-
-
-class LargeKernelFFN(nn.Sequential):
-    """7x7 depthwise convolution, then a `FeedForward` (LK-FFN; RapidNet, 3.2).
-
-    The depthwise convolution is the only one of RapidNet without a bias; it is
-    followed by normalisation alone.
-
-    Args:
-        channels: C of the input and the output.
-        norm_cfg: The normalisation.
-        act_cfg: The activation.
-        expansion: Width of the hidden layer over C. Defaults to 4.
-        kernel_size: Odd edge length of the depthwise kernel. Defaults to 7.
-
-    Shapes: (N, C, H, W) to the same.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        norm_cfg: dict[str, Any],
-        act_cfg: dict[str, Any],
-        expansion: int = 4,
-        kernel_size: int = 7,
-    ) -> None:
-        super().__init__()
-        self.add_module(
-            'depthwise',
-            ConvNormAct(
-                channels,
-                channels,
-                kernel_size,
-                groups=channels,
-                bias=False,
-                norm_cfg=norm_cfg,
-            ),
-        )
-        bottleneck = FeedForward(channels, norm_cfg, act_cfg, expansion)
-        for name, layer in bottleneck.named_children():
-            self.add_module(name, layer)
+        both = dict(bias=bias, norm_cfg=norm_cfg)
+        self.expand = ConvNormAct(channels, hidden, act_cfg=act_cfg, **both)
+        self.project = ConvNormAct(hidden, channels, **both)
 
 
 @MODELS.register_module()

@@ -8,8 +8,7 @@ the projection it scales.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections import OrderedDict, defaultdict
 from functools import singledispatch
 from itertools import pairwise
 
@@ -76,26 +75,18 @@ def fold_all(module: nn.Module) -> nn.Module:
     return _Folding(module).fold(module)
 
 
-@dataclass
 class _Folding:
-    """The folding of one model.
+    """The folding of one model."""
 
-    Attributes:
-        model: The model.
-        parents: The modules that hold a module, before anything is folded; one that
-            holds it under two names is there twice.
-        folded: What took the place of the modules visited.
-    """
-
-    model: nn.Module
-    parents: dict[nn.Module, list[nn.Module]] = field(init=False)
-    folded: dict[nn.Module, nn.Module] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.parents = defaultdict(list)
-        for parent in self.model.modules():
+    def __init__(self, model: nn.Module) -> None:
+        # The modules that hold a module, before anything is folded; one that holds it
+        # under two names is there twice.
+        self.parents: dict[nn.Module, list[nn.Module]] = defaultdict(list)
+        for parent in model.modules():
             for child in parent._modules.values():
                 self.parents[child].append(parent)
+        # What took the place of the modules visited.
+        self.folded: dict[nn.Module, nn.Module] = {}
 
     def fold(self, module: nn.Module) -> nn.Module:
         """Fold a module and everything in it, once.
@@ -111,16 +102,25 @@ class _Folding:
             self.folded[module] = _fold(module, self)
         return self.folded[module]
 
-    def owns(self, module: nn.Module, *parts: nn.Module) -> bool:
-        """Whether parts of a module are of no other."""
-        return all(self._only_in(module, part) for part in parts)
-
-    def _only_in(self, module: nn.Module, part: nn.Module) -> bool:
+    def owns(self, module: nn.Module, part: nn.Module) -> bool:
+        """Whether a part of a module is of no other."""
         while part is not module:
             if len(self.parents[part]) != 1:
                 return False
             (part,) = self.parents[part]
         return True
+
+    def merge(self, module: nn.Module, conv: nn.Module, norm: nn.Module | None) -> bool:
+        """Merge a normalisation of a module into the convolution before it.
+
+        Returns:
+            Whether it is: not where it is nonlinear or the convolution is another
+            module's, too.
+        """
+        merges = _is_linear(norm) and self.owns(module, conv)
+        if merges:
+            _merge_norm(conv, norm)
+        return merges
 
 
 @singledispatch
@@ -131,9 +131,7 @@ def _fold(module: nn.Module, folding: _Folding) -> nn.Module:
 
 @_fold.register
 def _(module: ConvNormAct, folding: _Folding) -> nn.Module:
-    norm = getattr(module, 'norm', None)
-    if _is_linear(norm) and folding.owns(module, module.conv):
-        _merge_norm(module.conv, norm)
+    if folding.merge(module, module.conv, getattr(module, 'norm', None)):
         del module.norm
     return module
 
@@ -146,10 +144,8 @@ def _(module: ConvModule, folding: _Folding) -> nn.Module:
         and in_order
         and isinstance(module.conv, _CONVS)
         and not module.with_spectral_norm
-        and _is_linear(module.norm)
-        and folding.owns(module, module.conv)
+        and folding.merge(module, module.conv, module.norm)
     ):
-        _merge_norm(module.conv, module.norm)
         setattr(module, module.norm_name, nn.Identity())
     return module
 
@@ -157,8 +153,7 @@ def _(module: ConvModule, folding: _Folding) -> nn.Module:
 @_fold.register
 def _(module: nn.Sequential, folding: _Folding) -> nn.Module:
     for (_, conv), (name, norm) in pairwise(list(module._modules.items())):
-        if isinstance(conv, _CONVS) and _is_linear(norm) and folding.owns(module, conv):
-            _merge_norm(conv, norm)
+        if isinstance(conv, _CONVS) and folding.merge(module, conv, norm):
             setattr(module, name, nn.Identity())
     return module
 
@@ -177,7 +172,7 @@ def _(module: ConditionalPositionEncoding, folding: _Folding) -> nn.Module:
     conv = module.conv
     if not folding.owns(module, conv):
         return module
-    conv.weight = nn.Parameter(conv.weight + _depthwise_identity(conv))
+    conv.weight = nn.Parameter(conv.weight + _identity(conv))
     return conv
 
 
@@ -188,7 +183,7 @@ def _(module: RepDepthwise, folding: _Folding) -> nn.Module:
         return module
     around = conv.kernel_size[0] // 2
     kernel = conv.weight + pad(pointwise.weight, [around] * 4)
-    conv.weight = nn.Parameter(kernel + _depthwise_identity(conv))
+    conv.weight = nn.Parameter(kernel + _identity(conv))
     conv.bias = nn.Parameter(conv.bias + pointwise.bias)
     _merge_norm(conv, module.norm)
     return conv
@@ -213,24 +208,25 @@ def _(module: DistilledClassifier, folding: _Folding) -> nn.Module:
         return module
     head.weight = nn.Parameter((head.weight + other.weight) / 2)
     head.bias = nn.Parameter((head.bias + other.bias) / 2)
-    return _as_sequential(
-        pool=module.pool, hidden=module.hidden, head=head, flatten=nn.Flatten()
+    return nn.Sequential(
+        OrderedDict(
+            pool=module.pool, hidden=module.hidden, head=head, flatten=nn.Flatten()
+        )
     )
 
 
 @_fold.register
 def _(module: DistilledLinearClassifier, folding: _Folding) -> nn.Module:
-    if not folding.owns(module, module.head):
-        return module
-    pairs = (
-        (module.norm, module.head),
-        (module.dist_norm, module.dist_head),
-    )
-    weights, biases = zip(*(_norm_into_linear(*pair) for pair in pairs), strict=True)
     head = module.head
-    head.weight = nn.Parameter(sum(weights) / len(weights))
-    head.bias = nn.Parameter(sum(biases) / len(biases))
-    return _as_sequential(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), head=head)
+    if not folding.owns(module, head):
+        return module
+    weight, bias = _norm_into_linear(module.norm, head)
+    other_weight, other_bias = _norm_into_linear(module.dist_norm, module.dist_head)
+    head.weight = nn.Parameter((weight + other_weight) / 2)
+    head.bias = nn.Parameter((bias + other_bias) / 2)
+    return nn.Sequential(
+        OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), head=head)
+    )
 
 
 def _is_linear(norm: nn.Module | None) -> bool:
@@ -263,11 +259,9 @@ def _norm_into_linear(norm: _BatchNorm, linear: nn.Linear) -> tuple[Tensor, Tens
     return linear.weight * scale, linear.bias + linear.weight @ shift
 
 
-def _depthwise_identity(conv: nn.Conv2d) -> Tensor:
-    """The kernel of a depthwise convolution that changes nothing."""
-    kernel = torch.zeros_like(conv.weight)
-    kernel[:, :, conv.kernel_size[0] // 2, conv.kernel_size[1] // 2] = 1
-    return kernel
+def _identity(conv: nn.Conv2d) -> Tensor:
+    """The kernel with which a convolution would change nothing."""
+    return nn.init.dirac_(torch.empty_like(conv.weight), conv.groups)
 
 
 def _last_conv(module: nn.Module) -> nn.Conv2d | None:
@@ -279,10 +273,3 @@ def _last_conv(module: nn.Module) -> nn.Conv2d | None:
     if isinstance(module, nn.Sequential):
         return _last_conv(module[-1])
     return None
-
-
-def _as_sequential(**layers: nn.Module) -> nn.Sequential:
-    sequential = nn.Sequential()
-    for name, layer in layers.items():
-        sequential.add_module(name, layer)
-    return sequential

@@ -1,9 +1,13 @@
 """Commands of the repository, run as a user would, and what is asserted of them."""
 
+import io
 import os
+import runpy
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 REPO = Path(__file__).parents[2]
 
@@ -23,6 +27,18 @@ def run_command(*command: str, cwd=REPO, timeout: float = 600, **env: str):
 def run_tool(name: str, *arguments: str, **options):
     """Run a script with this Python, of tools/ if no folder is named."""
     return run_command(sys.executable, find_script(name), *arguments, **options)
+
+
+def call_tool(name: str, *arguments: str):
+    """Run a script in this process, for tools that leave nothing behind in it."""
+    command = [str(find_script(name)), *map(str, arguments)]
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with patch.object(sys, 'argv', command), redirect_stdout(out), redirect_stderr(err):
+        try:
+            runpy.run_path(command[0], run_name='__main__')
+        except SystemExit as end:
+            status = end.code
+    return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
 
 
 def find_script(name: str | Path) -> Path:

@@ -1,6 +1,7 @@
 """Every config parses, builds, takes one training step and predicts."""
 
-from functools import partial
+from collections.abc import Collection
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -50,12 +51,38 @@ DROP_PATH = {
 }
 RECIPES = [name for name in CONFIGS if 'coco' in name or 'ade20k' in name]
 SHAPES = [name for name in CONFIGS if name.endswith('_shapes.py')]
-# Of the data the configs were not written for, in the least of time.
+# Shapes changes the heads, which are the same for all backbones.
+ON_SHAPES = ('maskrcnn_rapidnet_ti_coco.py', 'semfpn_rapidnet_ti_ade20k.py')
+# A task has the same schedule and hooks on every backbone.
+WHOLE_RUNS = (
+    *ON_SHAPES,
+    'maskrcnn_rapidnet_ti_shapes.py',
+    'semfpn_rapidnet_ti_shapes.py',
+)
+# tests/test_tools/test_own_data.py trains those for one's own data.
+TO_BUILD = [
+    name
+    for name in one_per_family(CONFIGS)
+    if isinstance(name, str) and not name.endswith('_custom.py')
+]
+# Edge of the images on which a step is taken.
 SMALL = 64
+
+
+def slow_but(names: list[str], quick: Collection[str]) -> list:
+    """Mark as slow all names but some."""
+    slow = pytest.mark.slow
+    return [n if n in quick else pytest.param(n, marks=slow) for n in names]
 
 
 def load(name: str) -> Config:
     return load_config(str(REPO / 'configs' / name))
+
+
+@cache
+def read(name: str) -> Config:
+    """A config that is looked at and not changed."""
+    return load(name)
 
 
 def load_on_shapes(name: str) -> Config:
@@ -100,7 +127,8 @@ def expected_backbone(name: str) -> dict:
     )
 
 
-def synthetic_batch(scope: str, num_classes: int, size: int = 96) -> dict:
+def synthetic_batch(scope: str, num_classes: int) -> dict:
+    size = SMALL
     rng = np.random.RandomState(0)
     if scope == 'mmdet':
         from mmdet.testing import demo_mm_inputs
@@ -144,21 +172,24 @@ def give_statistics(backbone: torch.nn.Module) -> None:
         norm.train()
         norm.momentum = 1.0
     with torch.no_grad():
-        backbone(torch.randn(2, 3, 96, 96))
+        backbone(torch.randn(2, 3, SMALL, SMALL))
     for norm in norms:
         norm.momentum = 0.1
 
 
-def assert_builds_trains_and_predicts(cfg: Config, size: int) -> torch.nn.Module:
-    """Take a step and predict on images of a size; returns the model."""
+def assert_builds_trains_and_predicts(cfg: Config) -> torch.nn.Module:
+    """Take a step and predict on small images; returns the model."""
     init_default_scope(cfg.default_scope)
     library = __import__(f'{cfg.default_scope}.registry', fromlist=['MODELS'])
     torch.manual_seed(0)
     if cfg.default_scope == 'mmdet':
         num_classes = cfg.model.roi_head.bbox_head.num_classes
+        # Few boxes instead of many: of each the same is computed.
+        cfg.model.train_cfg.rcnn.sampler.num = 16
+        cfg.model.test_cfg.rpn.max_per_img = 20
     else:
         num_classes = cfg.model.decode_head.num_classes
-        cfg.model.data_preprocessor.size = (size, size)
+        cfg.model.data_preprocessor.size = (SMALL, SMALL)
     model = library.MODELS.build(cfg.model)
     model.init_weights()
     if cfg.model.backbone.get('norm_eval'):
@@ -172,7 +203,7 @@ def assert_builds_trains_and_predicts(cfg: Config, size: int) -> torch.nn.Module
             lambda _, name=name: reached.add(name)
         )
     before = next(model.parameters()).detach().clone()
-    batch = synthetic_batch(cfg.default_scope, num_classes, size)
+    batch = synthetic_batch(cfg.default_scope, num_classes)
     log = model.train_step(batch, optim_wrapper)
     assert log['loss'].isfinite() and log['loss'] > 0
     unused = {name for name, _ in model.named_parameters()} - reached
@@ -182,23 +213,24 @@ def assert_builds_trains_and_predicts(cfg: Config, size: int) -> torch.nn.Module
     assert cfg.get('find_unused_parameters', False) == bool(unused)
 
     model.eval()
-    batch = synthetic_batch(cfg.default_scope, num_classes, size)
+    batch = synthetic_batch(cfg.default_scope, num_classes)
     with torch.no_grad():
         predictions = model.test_step(batch)
     assert len(predictions) == 2
     if cfg.default_scope == 'mmdet':
         found = predictions[0].pred_instances
-        assert found.masks.shape == (len(found.bboxes), size, size)
+        assert found.masks.shape == (len(found.bboxes), SMALL, SMALL)
     else:
-        assert predictions[0].seg_logits.data.shape == (num_classes, size, size)
-        assert predictions[0].pred_sem_seg.data.shape == (1, size, size)
+        shape = predictions[0].seg_logits.data.shape
+        assert shape == (num_classes, SMALL, SMALL)
+        assert predictions[0].pred_sem_seg.data.shape == (1, SMALL, SMALL)
     return model
 
 
-@pytest.mark.parametrize('name', one_per_family(CONFIGS))
+@pytest.mark.parametrize('name', slow_but(CONFIGS, TO_BUILD))
 def test_builds_trains_and_predicts(name):
     cfg = load(name)
-    model = assert_builds_trains_and_predicts(cfg, 96)
+    model = assert_builds_trains_and_predicts(cfg)
     backbone = model.backbone
     kind = expected_backbone(name)['type'].removeprefix('mmpretrain.')
     assert type(backbone).__name__ == kind
@@ -212,22 +244,26 @@ def test_builds_trains_and_predicts(name):
 
 
 @pytest.mark.parametrize('name', one_per_family(RECIPES))
-def test_recipes_build_train_and_predict_on_shapes(name):
+def test_recipes_on_shapes_have_its_classes(name):
     cfg, shapes = load_on_shapes(name), len(data.CLASSES)
     if cfg.default_scope == 'mmdet':
         heads = (cfg.model.roi_head.bbox_head, cfg.model.roi_head.mask_head)
     else:
         heads, shapes = (cfg.model.decode_head,), len(data.SEG_CLASSES)
     assert [head.num_classes for head in heads] == [shapes] * len(heads)
-    assert_builds_trains_and_predicts(cfg, SMALL)
+
+
+@pytest.mark.parametrize('name', slow_but(RECIPES, ON_SHAPES))
+def test_recipes_train_and_predict_on_shapes(name):
+    assert_builds_trains_and_predicts(load_on_shapes(name))
 
 
 @pytest.mark.parametrize('name', SHAPES)
 def test_shapes_configs_of_a_task_differ_in_the_backbone_alone(name):
     """What the comparison rests on."""
     task = name.split('_')[0]
-    cfg = load(name).to_dict()
-    first = load(f'{task}_rapidnet_ti_shapes.py').to_dict()
+    cfg = read(name).to_dict()
+    first = read(f'{task}_rapidnet_ti_shapes.py').to_dict()
     backbone = cfg['model'].pop('backbone')
     assert backbone.get('norm_cfg', dict(type='BN')) == dict(type='BN')
     assert not backbone.get('norm_eval', False)
@@ -248,7 +284,7 @@ def test_shapes_configs_of_a_task_differ_in_the_backbone_alone(name):
 @pytest.mark.parametrize('name', RECIPES)
 def test_recipe(name):
     """The published recipes; MobileNetV2 has none and takes RapidNet's."""
-    cfg = load(name)
+    cfg = read(name)
     assert cfg.model.backbone.to_dict() == expected_backbone(name)
     assert cfg.model.neck.in_channels == channels_of(name)
     assert cfg.model.neck.out_channels == 256
@@ -287,7 +323,7 @@ def test_recipe(name):
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_plugin_names(name):
-    imports = load(name).custom_imports
+    imports = read(name).custom_imports
     names = ['mmrapidnet', 'mmrapidnet.compat.patch_all']
     if family_of(name) == 'mobilenetv2':
         names.append('mmpretrain.models')
@@ -295,7 +331,7 @@ def test_plugin_names(name):
     assert imports['allow_failed_imports'] is False
 
 
-@pytest.mark.parametrize('name', one_per_family(CONFIGS))
+@pytest.mark.parametrize('name', slow_but(CONFIGS, WHOLE_RUNS))
 def test_schedulers_and_hooks_build(name, tmp_path):
     """What a step on synthetic data does not touch: the rest of the run's parts."""
     cfg = load(name)
@@ -350,7 +386,7 @@ def test_model_index_names_every_recipe():
     ],
 )
 def test_classes_are_those_that_are_drawn(name, classes, palette):
-    cfg = load(name)
+    cfg = read(name)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         assert tuple(loader.dataset.metainfo.classes) == tuple(classes)
         assert list(loader.dataset.metainfo.palette) == list(palette)

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from functools import cache
 
 import numpy as np
 import pytest
@@ -30,6 +31,12 @@ QUICK = ('test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=Fa
 
 def load(name: str):
     return load_config(str(REPO / 'configs' / f'{name}_in1k.py'))
+
+
+@cache
+def read(name: str):
+    """A config that is looked at and not changed."""
+    return load(name)
 
 
 def build(cfg):
@@ -102,7 +109,7 @@ def test_every_published_model_has_a_config():
 
 @pytest.mark.parametrize('name', one_per_family(MODEL_NAMES))
 def test_plugin_patches_before_it_imports_mmpretrain(name):
-    imports = load(name).custom_imports
+    imports = read(name).custom_imports
     assert imports['imports'] == [
         'mmrapidnet',
         'mmrapidnet.compat.patch_all',
@@ -139,7 +146,7 @@ def test_images_are_prepared_as_published(name, edge, size, turned, tmp_path):
     )
     wanted = prepare(Image.open(path).convert('RGB'))
 
-    cfg = load(name)
+    cfg = read(name)
     init_default_scope(cfg.default_scope)
     dataset = DATASETS.build(
         dict(
@@ -161,7 +168,9 @@ def test_images_are_prepared_as_published(name, edge, size, turned, tmp_path):
     assert torch.allclose(got, wanted, atol=1e-4)
 
 
-@pytest.mark.parametrize('layout', ['class_folders', 'image_list'])
+@pytest.mark.parametrize(
+    'layout', ['class_folders', pytest.param('image_list', marks=pytest.mark.slow)]
+)
 def test_testing(layout, request, checkpoint, tmp_path):
     root = request.getfixturevalue(layout)
     done = fork_tool(

@@ -1,12 +1,9 @@
 """The contract of a backbone, held by all three families."""
 
-import subprocess
-import sys
 from dataclasses import dataclass, field
 
 import pytest
 import torch
-from helpers.commands import REPO
 from mmengine.registry import MODELS
 from torch import nn
 
@@ -81,7 +78,7 @@ def family(request) -> Family:
     return FAMILIES[request.param]
 
 
-@pytest.mark.parametrize('size', [(64, 96), (65, 97), (33, 31), (7, 130), (1, 1)])
+@pytest.mark.parametrize('size', [(33, 31), (1, 1)])
 def test_shapes_and_odd_sizes(family, size):
     model = family.tiny().eval()
     features = model(torch.randn(2, 3, *size))
@@ -100,7 +97,7 @@ def test_smallest_size_in_training(family):
         family.tiny()(torch.randn(1, 3, 32, 32))
 
 
-@pytest.mark.parametrize('indices', [(0,), (1, 3), (0, 1, 2), 2])
+@pytest.mark.parametrize('indices', [(1, 3), 2])
 def test_taps(family, indices):
     """A choice of taps gives the same features from the same weights."""
     model = family.tiny(out_indices=indices).eval()
@@ -182,8 +179,9 @@ def test_partial_taps_leave_no_unused_parameters(family, indices):
     assert all(p.grad is not None for p in model.parameters())
 
 
-@pytest.mark.parametrize('norm', ['BN', 'SyncBN'])
-@pytest.mark.parametrize('stages', [-1, 0, 1, 3])
+@pytest.mark.parametrize(
+    ('stages', 'norm'), [(-1, 'BN'), (0, 'BN'), (1, 'BN'), (3, 'SyncBN')]
+)
 def test_frozen_stages(family, stages, norm):
     model = family.build(frozen_stages=stages, norm_cfg=dict(type=norm))
     assert model.train() is model
@@ -352,25 +350,6 @@ def test_registered_once_at_the_root(kind, library):
     assert registry.get(kind.__name__) is kind
     assert MODELS.get(kind.__name__) is kind
     arch = next(iter(kind.arch_settings))
-    built = registry.build(dict(type=kind.__name__, arch=arch))
+    with torch.device('meta'):
+        built = registry.build(dict(type=kind.__name__, arch=arch))
     assert isinstance(built, kind)
-
-
-def test_import_needs_no_task_library():
-    """Neither to import nor to build; and it patches nothing by itself."""
-    code = (
-        'import sys, torch, mmengine.runner.checkpoint as c\n'
-        'theirs = set(sys.modules)\n'  # torch 2.1 itself imports safetensors
-        'import mmrapidnet\n'
-        'from mmrapidnet.models import MobileViG, RapidNet, RepViT\n'
-        'RapidNet(arch="ti"), MobileViG(arch="ti"), RepViT(arch="m0_6")\n'
-        'heavy = {"mmdet", "mmseg", "mmpretrain", "timm", "torchvision", '
-        '"safetensors"} - theirs\n'
-        'assert not heavy & set(sys.modules), heavy & set(sys.modules)\n'
-        'assert c.torch is torch\n'
-        'assert "mmrapidnet.compat" not in sys.modules\n'
-    )
-    done = subprocess.run(
-        [sys.executable, '-c', code], cwd=REPO, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ import re
 import pytest
 import torch
 from helpers import golden
+from helpers.archs import COSTS, one_per_family
 
 from dev.model_zoo.classifiers import MODEL_NAMES, build_classifier
 from mmrapidnet.checkpoints.convert.convert import convert_checkpoint
@@ -27,7 +28,7 @@ def our_shapes(model: str) -> dict[str, torch.Size]:
     }
 
 
-@pytest.fixture(scope='module', params=MODEL_NAMES)
+@pytest.fixture(scope='module', params=one_per_family(MODEL_NAMES))
 def converted(request, tmp_path_factory):
     """The model's name and its converted checkpoint."""
     model = request.param
@@ -68,6 +69,14 @@ def load(model: str, path, **options):
         }
     )
     return backbone.eval(), top.eval()
+
+
+@pytest.mark.parametrize('model', MODEL_NAMES)
+def test_has_as_many_parameters_as_published(model):
+    with torch.device('meta'):
+        parameters = build_classifier(model).parameters()
+    count = sum(parameter.numel() for parameter in parameters)
+    assert round(count / 1e6, 3) == COSTS[model][0]
 
 
 @torch.no_grad()

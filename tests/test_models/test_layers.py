@@ -88,7 +88,7 @@ def test_inverted_residual(x):
 
 
 def test_large_kernel_ffn(x):
-    ffn = ready(layers.LargeKernelFFN(4, BN, GELU))
+    ffn = ready(rapidnet.LargeKernelFFN(4, BN, GELU))
     y = conv_norm(x, ffn.depthwise)
     y = conv_norm(y, ffn.expand, gelu=True)
     torch.testing.assert_close(ffn(x), conv_norm(y, ffn.project))

@@ -84,7 +84,11 @@ TIMM = {
 }
 
 
-@pytest.mark.parametrize('arch', TIMM)
+@pytest.mark.parametrize(
+    'arch',
+    [pytest.param(arch, marks=pytest.mark.slow) for arch in TIMM if arch != 'm0_9']
+    + ['m0_9'],
+)
 @torch.no_grad()
 def test_equals_timm(arch, tmp_path):
     """Random weights in timm's names, through a converted file, in float64."""

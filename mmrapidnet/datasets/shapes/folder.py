@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from rich.progress import track
 
 from mmrapidnet.utils.errors import UserError
 from mmrapidnet.utils.folders import check_only
@@ -28,10 +29,11 @@ SPLITS = ('train', 'val')
 def write_folder(
     root: str | os.PathLike,
     parameters: dict[str, Any],
-    write: Callable[[Path], dict[str, Any]],
+    write_split: Callable[..., dict[str, Any]],
     contents: Collection[str],
     overwrite: bool = False,
-) -> dict[str, Any]:
+    progress: bool = False,
+) -> dict[str, dict[str, Any]]:
     """Write a data set, or keep it where it is already complete.
 
     It appears under ``root`` at once when all of it is written.
@@ -40,13 +42,15 @@ def write_folder(
         root: Folder to write to; it must not exist, be empty or hold Shapes.
         parameters: What the data set depends on: ``splits`` (name to number of
             images), ``image_size``, ``seed`` and whatever else JSON can hold.
-        write: Writes the data set into the folder it is given and returns its
-            statistics.
+        write_split: Writes a split and returns its statistics, given the folder of
+            the data set, the split's name, the indices of its images and
+            ``parameters``.
         contents: Names of all that it writes there.
         overwrite: Replace Shapes made with other parameters.
+        progress: Show a progress bar.
 
     Returns:
-        The statistics.
+        For each split its statistics.
 
     Raises:
         UserError: A parameter is out of range, or ``root`` holds something else,
@@ -55,14 +59,22 @@ def write_folder(
     _check(parameters)
     root = Path(root).resolve()
     found = _read_marker(root)
-    if found and found['parameters'] == parameters:
-        return found['statistics']
     if found:
-        _check_replaceable(root, found, parameters, contents, overwrite)
+        if found['parameters'] == parameters:
+            return found['statistics']
+        if not overwrite:
+            raise UserError(
+                f'{root} holds Shapes made with {found["parameters"]}, not with '
+                f'{parameters}: give another folder, or ask to overwrite it'
+            )
+        check_only(root, [*contents, MARKER])
     partial = root.with_name(f'.{root.name}.{os.getpid()}.partial')
     try:
         partial.mkdir(parents=True)
-        statistics = write(partial)
+        statistics = {}
+        for split, count in parameters['splits'].items():
+            images = track(range(count), f'Shapes, {split}', disable=not progress)
+            statistics[split] = write_split(partial, split, images, parameters)
         marker = {'parameters': parameters, 'statistics': statistics}
         (partial / MARKER).write_text(json.dumps(marker, indent=2) + '\n')
         if found:
@@ -121,19 +133,3 @@ def _read_marker(root: Path) -> dict[str, Any] | None:
         f'{root} exists and is not a Shapes data set (no readable {MARKER} in it): '
         'give a folder that does not exist or is empty'
     )
-
-
-def _check_replaceable(
-    root: Path,
-    found: dict[str, Any],
-    parameters: dict[str, Any],
-    contents: Collection[str],
-    overwrite: bool,
-) -> None:
-    """Raise UserError unless the user wants it and only Shapes would be lost."""
-    if not overwrite:
-        raise UserError(
-            f'{root} holds Shapes made with {found["parameters"]}, not with '
-            f'{parameters}: give another folder, or ask to overwrite it'
-        )
-    check_only(root, [*contents, MARKER])

@@ -7,8 +7,32 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-OUTLINES = ('disc', 'square', 'triangle', 'star', 'ring', 'cross')
 SUPERSAMPLING = 4
+
+
+def _regular(count: int) -> np.ndarray:
+    """Corners of a regular polygon in the unit circle, (count, 2)."""
+    angles = 2 * np.pi * np.arange(count) / count
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def _cross() -> np.ndarray:
+    """Corners of a cross in the unit circle, (12, 2)."""
+    quarter = np.array([[0.95, -0.3], [0.95, 0.3], [0.3, 0.3]])
+    turn = np.array([[0, 1], [-1, 0]])
+    return np.concatenate([quarter @ np.linalg.matrix_power(turn, k) for k in range(4)])
+
+
+# In the unit circle, each (N, 2); a ring has two.
+CONTOURS = {
+    'disc': [_regular(48)],
+    'square': [_regular(4)],
+    'triangle': [_regular(3)],
+    'star': [_regular(10) * np.tile([[1.0], [0.45]], (5, 1))],
+    'ring': [_regular(48), 0.5 * _regular(48)],
+    'cross': [_cross()],
+}
+OUTLINES = tuple(CONTOURS)
 
 
 @dataclass
@@ -58,12 +82,12 @@ def make_outline(
         rng: Source of the turn and the stretch.
 
     Returns:
-        The stamp.
+        The outline in its window.
     """
     angle = rng.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     stretch = radius * np.diag([1, rng.uniform(0.8, 1)])
-    contours = [c @ stretch @ turn.T + centre for c in contours_of(outline)]
+    contours = [c @ stretch @ turn.T + centre for c in CONTOURS[outline]]
     low = np.clip(np.floor(contours[0].min(0)), 0, size - 1).astype(int)
     high = np.clip(np.ceil(contours[0].max(0)), low + 1, size).astype(int)
     return Outline(
@@ -80,29 +104,3 @@ def rasterise(contours: list[np.ndarray], width: int, height: int) -> np.ndarray
     cv2.fillPoly(canvas, points, 255)
     small = cv2.resize(canvas, (int(width), int(height)), interpolation=cv2.INTER_AREA)
     return small.astype(np.float32) / 255
-
-
-def contours_of(outline: str) -> list[np.ndarray]:
-    """Contours of an outline in the unit circle, each (N, 2); a ring has two."""
-    if outline == 'disc':
-        return [_regular(48)]
-    if outline == 'square':
-        return [_regular(4)]
-    if outline == 'triangle':
-        return [_regular(3)]
-    if outline == 'star':
-        return [_regular(10) * np.tile([[1.0], [0.45]], (5, 1))]
-    if outline == 'ring':
-        return [_regular(48), 0.5 * _regular(48)]
-    arm = 0.3
-    quarter = np.array([[0.95, -arm], [0.95, arm], [arm, arm]])
-    turn = np.array([[0, 1], [-1, 0]])
-    return [
-        np.concatenate([quarter @ np.linalg.matrix_power(turn, k) for k in range(4)])
-    ]
-
-
-def _regular(count: int) -> np.ndarray:
-    """Corners of a regular polygon in the unit circle, (count, 2)."""
-    angles = 2 * np.pi * np.arange(count) / count
-    return np.stack([np.cos(angles), np.sin(angles)], axis=1)

@@ -12,14 +12,12 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from rich.progress import track
 
 from mmrapidnet.datasets.shapes.folder import save, write_folder
 from mmrapidnet.datasets.shapes.layouts import (
@@ -85,20 +83,12 @@ def write_shapes(
         'image_size': int(image_size),
         'splits': {split: int(count) for split, count in splits.items()},
     }
-    write = partial(_write, parameters=parameters, progress=progress)
-    return write_folder(root, parameters, write, ('coco', 'ade'), overwrite)
-
-
-def _write(root: Path, parameters: dict[str, Any], progress: bool) -> dict[str, Any]:
-    """Write all splits; returns the statistics."""
-    return {
-        split: _write_split(root, split, count, parameters, progress)
-        for split, count in parameters['splits'].items()
-    }
+    contents = ('coco', 'ade')
+    return write_folder(root, parameters, _write_split, contents, overwrite, progress)
 
 
 def _write_split(
-    root: Path, split: str, count: int, parameters: dict[str, Any], progress: bool
+    root: Path, split: str, indices: Iterable[int], parameters: dict[str, Any]
 ) -> dict[str, Any]:
     """Write one split in both layouts; returns its statistics."""
     folders = {
@@ -111,7 +101,7 @@ def _write_split(
         folder.mkdir(parents=True, exist_ok=True)
     size, seed = parameters['image_size'], parameters['seed']
     images, annotations = [], []
-    for index in track(range(count), f'Shapes, {split}', disable=not progress):
+    for index in indices:
         rng = np.random.default_rng([seed, _SPLIT_SEEDS[split], index])
         scene = draw_scene(size, rng)
         image_id, stem = index + 1, f'{index + 1:012d}'
@@ -132,7 +122,7 @@ def _write_split(
     }
     path = folders['instances'] / f'instances_{split}2017.json'
     path.write_text(json.dumps(content))
-    return _statistics(annotations, count)
+    return _statistics(annotations, len(images))
 
 
 def _statistics(annotations: list[dict[str, Any]], images: int) -> dict[str, Any]:

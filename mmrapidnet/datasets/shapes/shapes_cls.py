@@ -16,13 +16,11 @@ learnt it instead of the object is misled in eleven.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import track
 
 from mmrapidnet.datasets.shapes.classification_scene import CLS_CLASSES, draw_single
 from mmrapidnet.datasets.shapes.folder import save, write_folder
@@ -83,31 +81,24 @@ def write_shapes_cls(
         'image_size': int(image_size),
         'splits': {split: int(count) for split, count in splits.items()},
     }
-    write = partial(_write, parameters=parameters, progress=progress)
-    return write_folder(root, parameters, write, ('train', 'val'), overwrite)
-
-
-def _write(root: Path, parameters: dict[str, Any], progress: bool) -> dict[str, Any]:
-    """Write all splits; returns the statistics."""
-    return {
-        split: _write_split(root / split, split, count, parameters, progress)
-        for split, count in parameters['splits'].items()
-    }
+    contents = ('train', 'val')
+    return write_folder(root, parameters, _write_split, contents, overwrite, progress)
 
 
 def _write_split(
-    folder: Path, split: str, count: int, parameters: dict[str, Any], progress: bool
+    root: Path, split: str, indices: Iterable[int], parameters: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write one split, a folder a class; returns its statistics."""
+    """Write one split, one folder per class; returns its statistics."""
     for name in CLS_CLASSES:
-        (folder / name).mkdir(parents=True)
+        (root / split / name).mkdir(parents=True)
     own = 0
-    for index in track(range(count), f'Shapes, {split}', disable=not progress):
+    for index in indices:
         rng = np.random.default_rng([parameters['seed'], _SPLIT_SEEDS[split], index])
         label, look = choose(split, index, rng)
         own += label == look
         image = draw_single(label, look, parameters['image_size'], rng)
-        save(image, folder / CLS_CLASSES[label] / f'{index + 1:06d}.png')
+        save(image, root / split / CLS_CLASSES[label] / f'{index + 1:06d}.png')
+    count = parameters['splits'][split]
     fewest, rest = divmod(count, len(CLS_CLASSES))
     return {
         'images': count,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import accumulate
+from contextlib import contextmanager, nullcontext
+from itertools import islice
 from typing import Any
 
 import torch
@@ -25,22 +25,34 @@ BLOCKS_OF_A_LAYER = 3
 class BaseBackbone(BaseModule):
     """A stem and up to four stages of strides 4, 8, 16 and 32.
 
-    A subclass gives ``arch_settings`` and ``_build_stage``, and calls ``_build`` at
-    the end of its constructor.
+    A subclass gives ``arch_settings`` and ``_build_stage``; its constructor makes the
+    ``stem`` and ends with ``_build_stages``.
 
     Args:
-        arch: A name in ``arch_settings`` or a dict with the same keys.
+        arch: A name in ``arch_settings`` or a dict with the same keys, one number per
+            stage each.
+        in_channels: Channels of the image. Defaults to 3.
         out_indices: The stages (0 to 3) whose outputs are returned, ascending.
+            What comes after the last one is not built. Defaults to (0, 1, 2, 3).
         frozen_stages: 0 freezes the stem, i > 0 the stem and the first i stages,
-            -1 nothing.
-        norm_eval: Whether normalisation layers stay in evaluation mode.
-        with_cp: Whether to recompute activations in the backward pass.
-        norm_cfg: The normalisation; None for ``dict(type='BN')``.
-        act_cfg: The activation; None for ``dict(type='GELU')``.
-        init_cfg: Initialisation config.
+            -1 nothing. Defaults to -1.
+        norm_eval: Whether normalisation layers stay in evaluation mode while
+            training (their running statistics are then used and kept).
+            Defaults to False.
+        with_cp: Whether activations are recomputed in the backward pass to save
+            memory (gradient checkpointing). Defaults to False.
+        norm_cfg: The normalisation. Defaults to ``dict(type='BN')``.
+        act_cfg: The activation. Defaults to ``dict(type='GELU')``, the exact one.
+        drop_path_rate: Stochastic depth: the last rate of a linear rule from 0
+            over all blocks of the four stages, or a list with one rate per block.
+            Defaults to 0.
+        init_cfg: Initialisation. ``dict(type='Pretrained', checkpoint=...)`` is
+            loaded last and checked tensor by tensor. Defaults to None: Kaiming
+            normal (fan in) for convolutions, 1 and 0 for normalisations.
 
     Raises:
-        UserError: If an argument does not fit, naming what would.
+        UserError: If ``arch`` is unknown or incomplete, or ``out_indices``,
+            ``frozen_stages`` or ``drop_path_rate`` do not fit it, naming what would.
     """
 
     arch_settings: dict[str, dict[str, Sequence[int]]] = {}
@@ -56,16 +68,19 @@ class BaseBackbone(BaseModule):
     def __init__(
         self,
         arch: str | dict[str, Sequence[int]],
-        out_indices: int | Sequence[int],
-        frozen_stages: int,
-        norm_eval: bool,
-        with_cp: bool,
-        norm_cfg: dict[str, Any] | None,
-        act_cfg: dict[str, Any] | None,
-        init_cfg: dict[str, Any] | list[dict[str, Any]] | None,
+        in_channels: int = 3,
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        norm_cfg: dict[str, Any] | None = None,
+        act_cfg: dict[str, Any] | None = None,
+        drop_path_rate: float | Sequence[float] = 0.0,
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(init_cfg=self._with_default_init(init_cfg))
         self.arch = self._resolve_arch(arch)
+        self.in_channels = in_channels
         self.out_indices = self._check_out_indices(out_indices)
         self.built_stages = range(self.out_indices[-1] + 1)
         self.frozen_stages = self._check_frozen_stages(frozen_stages)
@@ -73,6 +88,7 @@ class BaseBackbone(BaseModule):
         self.with_cp = with_cp
         self.norm_cfg = norm_cfg or dict(type='BN')
         self.act_cfg = act_cfg or dict(type='GELU')
+        self.drop_path_rate = drop_path_rate
 
     @property
     def out_channels(self) -> tuple[int, ...]:
@@ -88,7 +104,7 @@ class BaseBackbone(BaseModule):
         """Compute the feature pyramid.
 
         Args:
-            x: Images, (N, 3, H, W), H and W at least 1.
+            x: Images, (N, in_channels, H, W), H and W at least 1.
 
         Returns:
             One (N, C_i, ceil(H / s_i), ceil(W / s_i)) for each of
@@ -181,55 +197,28 @@ class BaseBackbone(BaseModule):
         stage, _ = self._locate(param_name, prefix)
         return (count - 1 if stage is None else stage + 1), count
 
-    @staticmethod
-    def split_drop_path_rate(
-        drop_path_rate: float | Sequence[float], depths: Sequence[int]
-    ) -> list[list[float]]:
-        """Give every block its rate of stochastic depth.
-
-        Args:
-            drop_path_rate: The last rate of a linear rule from 0, or a list with
-                one rate per block.
-            depths: The number of blocks of each stage.
-
-        Returns:
-            For each stage the rates of its blocks.
-
-        Raises:
-            UserError: If the list has not one rate in [0, 1) for each block.
-
-        Examples:
-            >>> BaseBackbone.split_drop_path_rate(0.5, (1, 2))
-            [[0.0], [0.25, 0.5]]
-        """
-        total = sum(depths)
-        if isinstance(drop_path_rate, (int, float)):
-            rates = [drop_path_rate * i / max(total - 1, 1) for i in range(total)]
-        else:
-            rates = [float(rate) for rate in drop_path_rate]
-        if len(rates) != total or not all(0 <= rate < 1 for rate in rates):
-            raise UserError(
-                f'drop_path_rate={drop_path_rate} does not fit: give one number in '
-                f'[0, 1) or a list of {total}, one for each block of all stages'
-            )
-        ends = accumulate(depths)
-        return [
-            rates[end - depth : end] for depth, end in zip(depths, ends, strict=True)
-        ]
-
-    def _build(
-        self,
-        stem: nn.Module,
-        depths: Sequence[int],
-        drop_path_rate: float | Sequence[float],
-    ) -> None:
+    def _build_stages(self, depths: Sequence[int]) -> None:
         """Build the stages that are tapped or lead to a tap, and freeze some."""
-        rates = self.split_drop_path_rate(drop_path_rate, depths)
-        self.stem = stem
+        rates = self._split_drop_path_rate(depths)
         self.stages = nn.ModuleList(
             self._build_stage(stage, rates[stage]) for stage in self.built_stages
         )
         self._freeze_stages()
+
+    def _split_drop_path_rate(self, depths: Sequence[int]) -> list[list[float]]:
+        """Give every block of every stage its rate of stochastic depth."""
+        given, total = self.drop_path_rate, sum(depths)
+        if isinstance(given, (int, float)):
+            rates = [given * i / max(total - 1, 1) for i in range(total)]
+        else:
+            rates = [float(rate) for rate in given]
+        if len(rates) != total or not all(0 <= rate < 1 for rate in rates):
+            raise UserError(
+                f'drop_path_rate={given} does not fit: give one number in '
+                f'[0, 1) or a list of {total}, one for each block of all stages'
+            )
+        remaining = iter(rates)
+        return [list(islice(remaining, depth)) for depth in depths]
 
     def _build_stage(self, stage: int, rates: Sequence[float]) -> nn.Sequential:
         """Build a stage whose blocks have these rates of stochastic depth."""
@@ -251,12 +240,16 @@ class BaseBackbone(BaseModule):
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
             return block(x)
         return checkpoint(
-            block, x, use_reentrant=False, context_fn=lambda: _recompute_of(block)
+            block,
+            x,
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), _running_statistics_kept(block)),
         )
 
     def _freeze_stages(self) -> None:
-        frozen = [self.stem, *self.stages[: max(self.frozen_stages, 0)]]
-        for module in frozen if self.frozen_stages >= 0 else ():
+        if self.frozen_stages < 0:
+            return
+        for module in (self.stem, *self.stages[: self.frozen_stages]):
             module.eval()
             module.requires_grad_(False)
 
@@ -276,12 +269,11 @@ class BaseBackbone(BaseModule):
     def _resolve_arch(
         cls, arch: str | dict[str, Sequence[int]]
     ) -> dict[str, tuple[int, ...]]:
-        known = ', '.join(cls.arch_settings)
         if isinstance(arch, str):
             if arch not in cls.arch_settings:
                 raise UserError(
-                    f"unknown arch '{arch}' of {cls.__name__}: choose one of {known}, "
-                    'or give a dict'
+                    f"unknown arch '{arch}' of {cls.__name__}: choose one of "
+                    f'{", ".join(cls.arch_settings)}, or give a dict'
                 )
             arch = cls.arch_settings[arch]
         keys = next(iter(cls.arch_settings.values())).keys()
@@ -328,13 +320,6 @@ class BaseBackbone(BaseModule):
 
 def _is_pretrained(cfg: dict[str, Any]) -> bool:
     return cfg['type'] in ('Pretrained', PretrainedInit)
-
-
-def _recompute_of(
-    block: nn.Module,
-) -> tuple[AbstractContextManager, AbstractContextManager]:
-    """The contexts of a checkpointed block's first and second forward pass."""
-    return nullcontext(), _running_statistics_kept(block)
 
 
 @contextmanager

@@ -36,8 +36,6 @@ class GraphMixer(nn.Module):
         act_cfg: The activation.
         hop: Distance of neighbouring pixels in the graph, in pixels of the feature
             map (K in the paper). Defaults to 2.
-
-    Shapes: (N, C, H, W) to the same.
     """
 
     def __init__(
@@ -102,29 +100,14 @@ class MobileViG(BaseBackbone):
     Args:
         arch: 'ti', 's', 'm' or 'b', or a dict with the keys ``channels`` and
             ``blocks``, one number per stage. Defaults to 's'.
-        in_channels: Channels of the image. Defaults to 3.
-        out_indices: The stages (0 to 3) whose outputs are returned, ascending.
-            Stages past the last one are not built. Defaults to (0, 1, 2, 3).
-        frozen_stages: 0 freezes the stem, i > 0 the stem and the first i stages,
-            -1 nothing. Defaults to -1.
-        norm_eval: Whether normalisation layers stay in evaluation mode while
-            training. Defaults to False.
-        with_cp: Whether activations are recomputed in the backward pass to save
-            memory (gradient checkpointing). Defaults to False.
-        norm_cfg: The normalisation. Defaults to ``dict(type='BN')``.
-        act_cfg: The activation. Defaults to ``dict(type='GELU')``, the exact one.
-        drop_path_rate: Stochastic depth: the last rate of a linear rule from 0
-            over all blocks of the four stages, or a list with one rate per block.
-            Defaults to 0.
         layer_scale_init_value: Initial value of the layer scale of the inverted
             residuals (graph blocks have none). Defaults to 1e-5.
-        init_cfg: Initialisation. ``dict(type='Pretrained', checkpoint=...)`` is
-            loaded last and checked tensor by tensor. Defaults to None: Kaiming
-            normal (fan in) for convolutions, 1 and 0 for normalisations.
+        **kwargs: What every backbone takes, as `BaseBackbone`: ``in_channels``,
+            ``out_indices``, ``frozen_stages``, ``norm_eval``, ``with_cp``,
+            ``norm_cfg``, ``act_cfg``, ``drop_path_rate`` and ``init_cfg``.
 
     Raises:
-        UserError: If ``arch`` is unknown or incomplete, or ``out_indices``,
-            ``frozen_stages`` or ``drop_path_rate`` do not fit it.
+        UserError: If an argument does not fit, as `BaseBackbone`.
 
     Examples:
         >>> import torch
@@ -148,31 +131,15 @@ class MobileViG(BaseBackbone):
     def __init__(
         self,
         arch: str | dict[str, Sequence[int]] = 's',
-        in_channels: int = 3,
-        out_indices: int | Sequence[int] = (0, 1, 2, 3),
-        frozen_stages: int = -1,
-        norm_eval: bool = False,
-        with_cp: bool = False,
-        norm_cfg: dict[str, Any] | None = None,
-        act_cfg: dict[str, Any] | None = None,
-        drop_path_rate: float | Sequence[float] = 0.0,
+        *,
         layer_scale_init_value: float = 1e-5,
-        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(
-            arch=arch,
-            out_indices=out_indices,
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-            with_cp=with_cp,
-            norm_cfg=norm_cfg,
-            act_cfg=act_cfg,
-            init_cfg=init_cfg,
-        )
+        super().__init__(arch, **kwargs)
         self.layer_scale_init_value = layer_scale_init_value
         channels = self.arch['channels'][0]
-        stem = build_stem(in_channels, channels, self.norm_cfg, self.act_cfg)
-        self._build(stem, self.arch['blocks'], drop_path_rate)
+        self.stem = build_stem(self.in_channels, channels, self.norm_cfg, self.act_cfg)
+        self._build_stages(self.arch['blocks'])
 
     def _build_stage(self, stage: int, rates: Sequence[float]) -> nn.Sequential:
         """Downsampling (but in the first stage), then local or graph blocks."""
@@ -183,10 +150,10 @@ class MobileViG(BaseBackbone):
             layers.append(
                 ConvNormAct(before, channels, 3, stride=2, norm_cfg=self.norm_cfg)
             )
-        both = (channels, self.norm_cfg, self.act_cfg)
+        common = (channels, self.norm_cfg, self.act_cfg)
         if stage < NUM_STAGES - 1:
             scale = self.layer_scale_init_value
-            layers += [LocalBlock(*both, rate, scale) for rate in rates]
+            layers += [LocalBlock(*common, rate, scale) for rate in rates]
         else:
-            layers += [GraphBlock(*both, rate) for rate in rates]
+            layers += [GraphBlock(*common, rate) for rate in rates]
         return nn.Sequential(*layers)

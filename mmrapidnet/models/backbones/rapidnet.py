@@ -2,6 +2,10 @@
 
 Munir, Rahman, Marculescu, "RapidNet: Multi-Level Dilated Convolution Based Mobile
 Backbone", WACV 2025, arXiv 2412.10995.
+
+A stem, then four stages of local blocks (section 3.3) and, in the last two, global
+blocks (section 3.2), which are a `DilatedMixer` and a `LargeKernelFFN`.  The other
+mixers are those of the paper's ablations.
 """
 
 from __future__ import annotations
@@ -18,7 +22,6 @@ from mmrapidnet.models.backbones.base import BaseBackbone
 from mmrapidnet.models.layers import (
     ConvNormAct,
     FeedForward,
-    LargeKernelFFN,
     LocalBlock,
     ScaledResidual,
     build_stem,
@@ -31,14 +34,11 @@ class ConditionalPositionEncoding(nn.Module):
 
     Args:
         channels: C of the input and the output.
-        kernel_size: Odd edge length of the kernel. Defaults to 7.
     """
 
-    def __init__(self, channels: int, kernel_size: int = 7) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            channels, channels, kernel_size, padding=kernel_size // 2, groups=channels
-        )
+        self.conv = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """From (N, C, H, W) to the same shape."""
@@ -60,9 +60,9 @@ class DilatedMixer(nn.Module):
         kernel_sizes: Odd edge length of each branch's kernel. Defaults to (3, 3).
         dilations: Dilation of each branch. Defaults to (2, 3).
         cpe: Whether the position encoding comes first. Defaults to True.
-
-    Shapes: (N, C, H, W) to the same.
     """
+
+    branch_type: type[nn.Module] = ConvNormAct
 
     def __init__(
         self,
@@ -74,10 +74,11 @@ class DilatedMixer(nn.Module):
         cpe: bool = True,
     ) -> None:
         super().__init__()
+        both = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         self.cpe = ConditionalPositionEncoding(channels) if cpe else nn.Identity()
         self.proj_in = ConvNormAct(channels, channels, norm_cfg=norm_cfg)
         self.branches = nn.ModuleList(
-            self._build_branch(channels, kernel_size, dilation, norm_cfg, act_cfg)
+            self.branch_type(channels, channels, kernel_size, dilation=dilation, **both)
             for kernel_size, dilation in zip(kernel_sizes, dilations, strict=True)
         )
         self.proj_out = ConvNormAct(channels, channels, norm_cfg=norm_cfg)
@@ -88,23 +89,6 @@ class DilatedMixer(nn.Module):
 
     def _mix(self, x: Tensor) -> Tensor:
         return sum(branch(x) for branch in self.branches)
-
-    @staticmethod
-    def _build_branch(
-        channels: int,
-        kernel_size: int,
-        dilation: int,
-        norm_cfg: dict[str, Any],
-        act_cfg: dict[str, Any],
-    ) -> nn.Module:
-        return ConvNormAct(
-            channels,
-            channels,
-            kernel_size,
-            dilation=dilation,
-            norm_cfg=norm_cfg,
-            act_cfg=act_cfg,
-        )
 
 
 class OffsetConv(nn.Conv2d):
@@ -124,64 +108,12 @@ class OffsetConv(nn.Conv2d):
         super().__init__(channels, 2 * kernel_size**2, 3, padding=1)
 
 
-class DeformableMixer(DilatedMixer):
-    """`DilatedMixer` whose branches are deformable convolutions.
-
-    One predictor of offsets serves all branches (RapidNet, supplementary Table 6;
-    the sharing is what fits its number of parameters).
-
-    Args:
-        channels: C of the input and the output.
-        norm_cfg: The normalisation.
-        act_cfg: The activation.
-        kernel_sizes: Odd edge length of the branches' kernels, the same for all.
-            Defaults to (3, 3).
-        dilations: Dilation of each branch. Defaults to (2, 3).
-        cpe: Whether the position encoding comes first. Defaults to True.
-
-    Raises:
-        UserError: If the kernel sizes differ, or mmcv comes without its operators.
-
-    Shapes: (N, C, H, W) to the same.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        norm_cfg: dict[str, Any],
-        act_cfg: dict[str, Any],
-        kernel_sizes: Sequence[int] = (3, 3),
-        dilations: Sequence[int] = (2, 3),
-        cpe: bool = True,
-    ) -> None:
-        if len(set(kernel_sizes)) != 1:
-            raise UserError(
-                f'kernel sizes {tuple(kernel_sizes)} of a deformable mixer differ: its '
-                'branches share their offsets, so give all the same size'
-            )
-        super().__init__(channels, norm_cfg, act_cfg, kernel_sizes, dilations, cpe)
-        self.offset = OffsetConv(channels, kernel_sizes[0])
-
-    def _mix(self, x: Tensor) -> Tensor:
-        offset = self.offset(x)
-        return sum(branch(x, offset) for branch in self.branches)
-
-    @staticmethod
-    def _build_branch(
-        channels: int,
-        kernel_size: int,
-        dilation: int,
-        norm_cfg: dict[str, Any],
-        act_cfg: dict[str, Any],
-    ) -> nn.Module:
-        return DeformConvNormAct(channels, kernel_size, dilation, norm_cfg, act_cfg)
-
-
 class DeformConvNormAct(nn.Module):
     """mmcv's deformable convolution (it has no bias), normalisation, activation.
 
     Args:
-        channels: C of the input and the output.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
         kernel_size: Odd edge length of the kernel.
         dilation: Dilation of the kernel.
         norm_cfg: The normalisation.
@@ -193,7 +125,8 @@ class DeformConvNormAct(nn.Module):
 
     def __init__(
         self,
-        channels: int,
+        in_channels: int,
+        out_channels: int,
         kernel_size: int,
         dilation: int,
         norm_cfg: dict[str, Any],
@@ -208,18 +141,86 @@ class DeformConvNormAct(nn.Module):
                 'install mmcv, not mmcv-lite'
             ) from error
         self.conv = DeformConv2d(
-            channels,
-            channels,
+            in_channels,
+            out_channels,
             kernel_size,
             padding=dilation * (kernel_size // 2),
             dilation=dilation,
         )
-        self.norm = build_norm_layer(norm_cfg, channels)[1]
+        self.norm = build_norm_layer(norm_cfg, out_channels)[1]
         self.act = build_activation_layer(act_cfg)
 
     def forward(self, x: Tensor, offset: Tensor) -> Tensor:
         """From (N, C, H, W) and its offsets, (N, 2 * kernel_size**2, H, W), to x's."""
         return self.act(self.norm(self.conv(x, offset)))
+
+
+class DeformableMixer(DilatedMixer):
+    """`DilatedMixer` whose branches are deformable convolutions.
+
+    One predictor of offsets serves all branches (RapidNet, supplementary Table 6;
+    the sharing is what fits its number of parameters).
+
+    Args:
+        channels: C of the input and the output.
+        norm_cfg: The normalisation.
+        act_cfg: The activation.
+        kernel_sizes: Odd edge length of the branches' kernels, the same for all.
+            Defaults to (3, 3).
+        **kwargs: ``dilations`` and ``cpe``, as `DilatedMixer`.
+
+    Raises:
+        UserError: If the kernel sizes differ, or mmcv comes without its operators.
+    """
+
+    branch_type = DeformConvNormAct
+
+    def __init__(
+        self,
+        channels: int,
+        norm_cfg: dict[str, Any],
+        act_cfg: dict[str, Any],
+        kernel_sizes: Sequence[int] = (3, 3),
+        **kwargs: Any,
+    ) -> None:
+        if len(set(kernel_sizes)) != 1:
+            raise UserError(
+                f'kernel sizes {tuple(kernel_sizes)} of a deformable mixer differ: its '
+                'branches share their offsets, so give all the same size'
+            )
+        super().__init__(channels, norm_cfg, act_cfg, kernel_sizes, **kwargs)
+        self.offset = OffsetConv(channels, kernel_sizes[0])
+
+    def _mix(self, x: Tensor) -> Tensor:
+        offset = self.offset(x)
+        return sum(branch(x, offset) for branch in self.branches)
+
+
+class LargeKernelFFN(nn.Sequential):
+    """7x7 depthwise convolution, 1x1 to 4C, 1x1 back (LK-FFN; RapidNet, section 3.2).
+
+    The depthwise convolution is the only one of RapidNet without a bias.  Each is
+    followed by normalisation, the middle one by the activation as well.
+
+    Args:
+        channels: C of the input and the output.
+        norm_cfg: The normalisation.
+        act_cfg: The activation.
+
+    Shapes: (N, C, H, W) to the same.
+    """
+
+    def __init__(
+        self, channels: int, norm_cfg: dict[str, Any], act_cfg: dict[str, Any]
+    ) -> None:
+        super().__init__()
+        self.depthwise = ConvNormAct(
+            channels, channels, 7, groups=channels, bias=False, norm_cfg=norm_cfg
+        )
+        # As in `FeedForward`, which the ablation without the 7x7 convolution has.
+        hidden = 4 * channels
+        self.expand = ConvNormAct(channels, hidden, norm_cfg=norm_cfg, act_cfg=act_cfg)
+        self.project = ConvNormAct(hidden, channels, norm_cfg=norm_cfg)
 
 
 class GlobalBlock(nn.Module):
@@ -265,28 +266,10 @@ _MIXERS = {
 }
 
 
-def resolve_branches(
-    mixer: str,
-    kernel_sizes: Sequence[int] | None = None,
-    dilations: Sequence[int] | None = None,
+def _resolve_branches(
+    mixer: str, kernel_sizes: Sequence[int] | None, dilations: Sequence[int] | None
 ) -> dict[str, tuple[int, ...]]:
-    """Give every branch of a mixer its kernel size and its dilation.
-
-    Args:
-        mixer: Kind of mixer, as RapidNet's argument.
-        kernel_sizes: One a branch; None for the kind's own.
-        dilations: One a branch; None for the kind's own.
-
-    Returns:
-        ``kernel_sizes`` and ``dilations``, equally long.
-
-    Raises:
-        UserError: If there is no such kind, or the numbers do not fit it.
-
-    Examples:
-        >>> resolve_branches('multi_level', dilations=(3, 4))
-        {'kernel_sizes': (3, 3), 'dilations': (3, 4)}
-    """
+    """The kernel size and the dilation of every branch; None for the mixer's own."""
     if mixer not in _MIXERS:
         raise UserError(
             f"unknown mixer '{mixer}' of RapidNet: choose one of {', '.join(_MIXERS)}"
@@ -319,21 +302,6 @@ class RapidNet(BaseBackbone):
         arch: 'ti', 's', 'm' or 'b', or a dict with the keys ``channels``,
             ``local_blocks`` and ``global_blocks``, one number per stage.
             Defaults to 's'.
-        in_channels: Channels of the image. Defaults to 3.
-        out_indices: The stages (0 to 3) whose outputs are returned, ascending.
-            Stages past the last one are not built. Defaults to (0, 1, 2, 3).
-        frozen_stages: 0 freezes the stem, i > 0 the stem and the first i stages,
-            -1 nothing. Defaults to -1.
-        norm_eval: Whether normalisation layers stay in evaluation mode while
-            training (their running statistics are then used and kept).
-            Defaults to False.
-        with_cp: Whether activations are recomputed in the backward pass to save
-            memory (gradient checkpointing). Defaults to False.
-        norm_cfg: The normalisation. Defaults to ``dict(type='BN')``.
-        act_cfg: The activation. Defaults to ``dict(type='GELU')``, the exact one.
-        drop_path_rate: Stochastic depth: the last rate of a linear rule from 0
-            over all blocks of the four stages, or a list with one rate per block.
-            Defaults to 0.
         layer_scale_init_value: Initial value of every layer scale.
             Defaults to 1e-5.
         mixer: The convolutions between the global blocks' two 1x1 convolutions:
@@ -350,14 +318,13 @@ class RapidNet(BaseBackbone):
             Defaults to True.
         large_kernel_ffn: Whether the global blocks' FFN starts with the 7x7
             depthwise convolution. Defaults to True.
-        init_cfg: Initialisation. ``dict(type='Pretrained', checkpoint=...)`` is
-            loaded last and checked tensor by tensor. Defaults to None: Kaiming
-            normal (fan in) for convolutions, 1 and 0 for normalisations.
+        **kwargs: What every backbone takes, as `BaseBackbone`: ``in_channels``,
+            ``out_indices``, ``frozen_stages``, ``norm_eval``, ``with_cp``,
+            ``norm_cfg``, ``act_cfg``, ``drop_path_rate`` and ``init_cfg``.
 
     Raises:
-        UserError: If ``arch`` is unknown or incomplete, or ``out_indices``,
-            ``frozen_stages`` or ``drop_path_rate`` do not fit it, or the mixer's
-            arguments contradict one another.
+        UserError: If the mixer's arguments contradict one another or, as
+            `BaseBackbone`, another argument does not fit.
 
     Examples:
         >>> import torch
@@ -382,77 +349,44 @@ class RapidNet(BaseBackbone):
         dict(type='Constant', layer='_BatchNorm', val=1, bias=0),
         dict(type='Constant', layer='OffsetConv', val=0, bias=0),
     ]
-    # Paper, Table 1, and the published code where it is silent.
+    # Paper, Table 1, and the published code where it is silent: s, m and b are as deep.
+    _blocks = dict(local_blocks=(3, 3, 9, 3), global_blocks=(0, 0, 3, 3))
     arch_settings = {
         'ti': dict(
             channels=(32, 64, 112, 224),
             local_blocks=(2, 2, 6, 2),
             global_blocks=(0, 0, 2, 2),
         ),
-        's': dict(
-            channels=(32, 64, 112, 224),
-            local_blocks=(3, 3, 9, 3),
-            global_blocks=(0, 0, 3, 3),
-        ),
-        'm': dict(
-            channels=(32, 64, 160, 320),
-            local_blocks=(3, 3, 9, 3),
-            global_blocks=(0, 0, 3, 3),
-        ),
-        'b': dict(
-            channels=(64, 128, 224, 416),
-            local_blocks=(3, 3, 9, 3),
-            global_blocks=(0, 0, 3, 3),
-        ),
+        's': dict(channels=(32, 64, 112, 224), **_blocks),
+        'm': dict(channels=(32, 64, 160, 320), **_blocks),
+        'b': dict(channels=(64, 128, 224, 416), **_blocks),
     }
 
     def __init__(
         self,
         arch: str | dict[str, Sequence[int]] = 's',
-        in_channels: int = 3,
-        out_indices: int | Sequence[int] = (0, 1, 2, 3),
-        frozen_stages: int = -1,
-        norm_eval: bool = False,
-        with_cp: bool = False,
-        norm_cfg: dict[str, Any] | None = None,
-        act_cfg: dict[str, Any] | None = None,
-        drop_path_rate: float | Sequence[float] = 0.0,
+        *,
         layer_scale_init_value: float = 1e-5,
         mixer: str = 'multi_level',
         mixer_kernel_sizes: Sequence[int] | None = None,
         mixer_dilations: Sequence[int] | None = None,
         cpe: bool = True,
         large_kernel_ffn: bool = True,
-        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(
-            arch=arch,
-            out_indices=out_indices,
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-            with_cp=with_cp,
-            norm_cfg=norm_cfg,
-            act_cfg=act_cfg,
-            init_cfg=init_cfg,
-        )
+        super().__init__(arch, **kwargs)
         self.layer_scale_init_value = layer_scale_init_value
-
         self._mixer = partial(
             DeformableMixer if mixer == 'deformable' else DilatedMixer,
             cpe=cpe,
-            **resolve_branches(mixer, mixer_kernel_sizes, mixer_dilations),
+            **_resolve_branches(mixer, mixer_kernel_sizes, mixer_dilations),
         )
         self._ffn = LargeKernelFFN if large_kernel_ffn else FeedForward
 
-        depths = [
-            local + global_
-            for local, global_ in zip(
-                self.arch['local_blocks'], self.arch['global_blocks'], strict=True
-            )
-        ]
         channels = self.arch['channels'][0]
-        stem = build_stem(in_channels, channels, self.norm_cfg, self.act_cfg)
-        self._build(stem, depths, drop_path_rate)
+        self.stem = build_stem(self.in_channels, channels, self.norm_cfg, self.act_cfg)
+        blocks = zip(self.arch['local_blocks'], self.arch['global_blocks'], strict=True)
+        self._build_stages([local + global_ for local, global_ in blocks])
 
     def _build_stage(self, stage: int, rates: Sequence[float]) -> nn.Sequential:
         """Downsampling (but in the first stage), local blocks, global blocks."""
@@ -463,12 +397,12 @@ class RapidNet(BaseBackbone):
             layers.append(
                 ConvNormAct(before, channels, 3, stride=2, norm_cfg=self.norm_cfg)
             )
-        global_block = partial(GlobalBlock, mixer=self._mixer, ffn=self._ffn)
-        kinds = [LocalBlock] * self.arch['local_blocks'][stage]
-        kinds += [global_block] * self.arch['global_blocks'][stage]
-        both = (channels, self.norm_cfg, self.act_cfg)
+        local = self.arch['local_blocks'][stage]
+        common = (channels, self.norm_cfg, self.act_cfg)
         scale = self.layer_scale_init_value
+        layers += [LocalBlock(*common, rate, scale) for rate in rates[:local]]
         layers += [
-            kind(*both, rate, scale) for kind, rate in zip(kinds, rates, strict=True)
+            GlobalBlock(*common, rate, scale, self._mixer, self._ffn)
+            for rate in rates[local:]
         ]
         return nn.Sequential(*layers)

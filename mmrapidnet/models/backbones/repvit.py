@@ -17,6 +17,9 @@ from mmrapidnet.models.backbones.base import NUM_STAGES, BaseBackbone
 from mmrapidnet.models.layers import ConvNormAct, FeedForward, Residual, build_stem
 from mmrapidnet.utils.errors import UserError
 
+TAPS = ('stage_end', 'before_last')
+LAST_STAGE = NUM_STAGES - 1
+
 
 class SqueezeExcitation(nn.Module):
     """``x * sigmoid(expand(relu(reduce(global average of x))))``, arXiv 1709.01507.
@@ -27,8 +30,6 @@ class SqueezeExcitation(nn.Module):
 
     Args:
         channels: C of the input and the output.
-
-    Shapes: (N, C, H, W) to the same.
 
     Examples:
         >>> SqueezeExcitation(48).reduce.out_channels
@@ -57,8 +58,6 @@ class RepDepthwise(nn.Module):
     Args:
         channels: C of the input and the output.
         norm_cfg: The normalisation.
-
-    Shapes: (N, C, H, W) to the same.
     """
 
     def __init__(self, channels: int, norm_cfg: dict[str, Any]) -> None:
@@ -74,24 +73,13 @@ class RepDepthwise(nn.Module):
         return self.norm(self.depthwise(x) + self.pointwise(x) + x)
 
 
-TAPS = ('stage_end', 'before_last')
-LAST_STAGE = NUM_STAGES - 1
-
-
-def build_channel_mixer(
+def _build_channel_mixer(
     channels: int,
     norm_cfg: dict[str, Any],
     act_cfg: dict[str, Any],
     drop_path_rate: float,
 ) -> Residual:
-    """The residual bottleneck that ends every block, (N, C, H, W) to same.
-
-    Args:
-        channels: C.
-        norm_cfg: The normalisation.
-        act_cfg: The activation.
-        drop_path_rate: Rate of stochastic depth.
-    """
+    """The residual bottleneck that ends every block, (N, C, H, W) to same."""
     branch = FeedForward(channels, norm_cfg, act_cfg, expansion=2, bias=False)
     return Residual(branch, drop_path_rate)
 
@@ -118,7 +106,7 @@ class RepViTBlock(nn.Module):
         super().__init__()
         self.mixer = RepDepthwise(channels, norm_cfg)
         self.se = SqueezeExcitation(channels) if with_se else nn.Identity()
-        self.ffn = build_channel_mixer(channels, norm_cfg, act_cfg, drop_path_rate)
+        self.ffn = _build_channel_mixer(channels, norm_cfg, act_cfg, drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         """From (N, C, H, W) to the same shape."""
@@ -157,7 +145,7 @@ class RepViTDownsample(nn.Module):
         self.pointwise = ConvNormAct(
             in_channels, out_channels, bias=False, norm_cfg=norm_cfg
         )
-        self.ffn = build_channel_mixer(out_channels, norm_cfg, act_cfg, drop_path_rate)
+        self.ffn = _build_channel_mixer(out_channels, norm_cfg, act_cfg, drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         """From (N, C_in, H, W) to (N, C_out, ceil(H / 2), ceil(W / 2))."""
@@ -172,31 +160,17 @@ class RepViT(BaseBackbone):
         arch: 'm0_6', 'm0_9', 'm1_0', 'm1_1', 'm1_5' or 'm2_3', or a dict with the
             keys ``channels`` and ``blocks``, one number per stage; the block that
             halves the resolution counts. Defaults to 'm1_1'.
-        in_channels: Channels of the image. Defaults to 3.
-        out_indices: The stages (0 to 3) whose outputs are returned, ascending.
-            What comes after the last one is not built. Defaults to (0, 1, 2, 3).
         tap: Where the first three stages are tapped: 'stage_end', as the published
             segmentation configs have it, or 'before_last', one block earlier, as
             the published detection configs (and timm) have it. The last stage is
             tapped at its end. Defaults to 'stage_end'.
-        frozen_stages: 0 freezes the stem, i > 0 the stem and the first i stages,
-            -1 nothing. Defaults to -1.
-        norm_eval: Whether normalisation layers stay in evaluation mode while
-            training, as in the published dense configs. Defaults to False.
-        with_cp: Whether activations are recomputed in the backward pass to save
-            memory (gradient checkpointing). Defaults to False.
-        norm_cfg: The normalisation. Defaults to ``dict(type='BN')``.
-        act_cfg: The activation. Defaults to ``dict(type='GELU')``, the exact one.
-        drop_path_rate: Stochastic depth of the channel mixers: the last rate of a
-            linear rule from 0 over all blocks of the four stages, or a list with
-            one rate per block. Defaults to 0, as published.
-        init_cfg: Initialisation. ``dict(type='Pretrained', checkpoint=...)`` is
-            loaded last and checked tensor by tensor. Defaults to None: Kaiming
-            normal (fan in) for convolutions, 1 and 0 for normalisations.
+        **kwargs: What every backbone takes, as `BaseBackbone`: ``in_channels``,
+            ``out_indices``, ``frozen_stages``, ``norm_eval`` (True in the published
+            dense configs), ``with_cp``, ``norm_cfg``, ``act_cfg``, ``drop_path_rate``
+            (of the channel mixers; 0 as published) and ``init_cfg``.
 
     Raises:
-        UserError: If ``arch`` is unknown or incomplete, or ``out_indices``,
-            ``tap``, ``frozen_stages`` or ``drop_path_rate`` do not fit it.
+        UserError: If ``tap`` or, as `BaseBackbone`, another argument does not fit.
 
     Examples:
         >>> import torch
@@ -224,37 +198,21 @@ class RepViT(BaseBackbone):
     def __init__(
         self,
         arch: str | dict[str, Sequence[int]] = 'm1_1',
-        in_channels: int = 3,
-        out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        *,
         tap: str = 'stage_end',
-        frozen_stages: int = -1,
-        norm_eval: bool = False,
-        with_cp: bool = False,
-        norm_cfg: dict[str, Any] | None = None,
-        act_cfg: dict[str, Any] | None = None,
-        drop_path_rate: float | Sequence[float] = 0.0,
-        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(
-            arch=arch,
-            out_indices=out_indices,
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-            with_cp=with_cp,
-            norm_cfg=norm_cfg,
-            act_cfg=act_cfg,
-            init_cfg=init_cfg,
-        )
+        super().__init__(arch, **kwargs)
         self.tap = self._check_tap(tap)
-        stem = build_stem(
-            in_channels,
+        self.stem = build_stem(
+            self.in_channels,
             self.arch['channels'][0],
             self.norm_cfg,
             self.act_cfg,
             bias=False,
             last_act=False,
         )
-        self._build(stem, self.arch['blocks'], drop_path_rate)
+        self._build_stages(self.arch['blocks'])
 
     def _build_stage(self, stage: int, rates: Sequence[float]) -> nn.Sequential:
         """A downsampling block (but in the first stage), then the others."""

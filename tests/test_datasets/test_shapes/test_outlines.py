@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from mmrapidnet.datasets.shapes.outlines import (
+    CONTOURS,
     OUTLINES,
     Outline,
-    contours_of,
     make_outline,
     rasterise,
 )
@@ -25,7 +25,7 @@ UNIT_AREAS = {
 
 @pytest.mark.parametrize('name', OUTLINES)
 def test_outline_covers_its_area_around_its_centre(name):
-    contours = [40 * contour + 50 for contour in contours_of(name)]
+    contours = [40 * contour + 50 for contour in CONTOURS[name]]
     coverage = rasterise(contours, 100, 100)
     assert coverage.sum() == pytest.approx(1600 * UNIT_AREAS[name], rel=0.02)
     y, x = np.mgrid[:100, :100] + 0.5

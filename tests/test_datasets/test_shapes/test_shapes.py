@@ -3,13 +3,12 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from helpers.commands import call_tool
 from pycocotools.coco import COCO
 
 from mmrapidnet.datasets.shapes import (
@@ -22,7 +21,6 @@ from mmrapidnet.datasets.shapes import (
 )
 from mmrapidnet.utils.errors import UserError
 
-TOOL = Path(__file__).parents[3] / 'tools' / 'make_shapes.py'
 FIGURES = (
     'images',
     'empty images',
@@ -306,14 +304,10 @@ def test_parameters_out_of_range(tmp_path, arguments, message):
     assert not list(tmp_path.iterdir())
 
 
-def _run_tool(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(TOOL), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
 def test_command_line_writes_and_prints_the_figures(tmp_path):
     root = tmp_path / 'set'
-    done = _run_tool(root, '--train', 6, '--val', 4, '--size', 64, '--seed', 3)
+    options = ('--train', 6, '--val', 4, '--size', 64, '--seed', 3)
+    done = call_tool('make_shapes.py', root, *options)
     assert done.returncode == 0, done.stderr
     marker = json.loads((root / 'shapes.json').read_text())
     assert marker['parameters'] == {
@@ -333,16 +327,7 @@ def test_command_line_writes_and_prints_the_figures(tmp_path):
 
 def test_command_line_refuses_in_one_line(tmp_path):
     (tmp_path / 'photo.jpg').write_text('mine')
-    done = _run_tool(tmp_path, '--overwrite')
+    done = call_tool('make_shapes.py', tmp_path, '--overwrite')
     assert done.returncode == 1
     assert done.stderr.startswith(f'error: {tmp_path} exists and is not a Shapes')
     assert done.stderr.count('\n') == 1
-
-
-def test_import_needs_no_task_library():
-    code = (
-        'import sys, mmrapidnet.datasets.shapes; '
-        "print({'mmdet', 'mmseg', 'mmpretrain'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
-    assert done.stdout.strip() == 'set()', done.stderr

@@ -2,15 +2,12 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
 
 import cv2
 import numpy as np
 import pytest
-from helpers.commands import REPO, assert_one_line_error, run_tool
-from helpers.tool_server import fork_tool
+from helpers.commands import assert_one_line_error, call_tool
 
 from mmrapidnet.datasets.shapes import (
     CLS_CLASSES,
@@ -20,7 +17,6 @@ from mmrapidnet.datasets.shapes import (
     write_shapes,
     write_shapes_cls,
 )
-from mmrapidnet.datasets.shapes.label_noise import write_noisy_labels
 from mmrapidnet.datasets.shapes.shapes_cls import choose
 from mmrapidnet.utils.errors import UserError
 
@@ -285,8 +281,8 @@ def test_parameters_out_of_range(tmp_path, arguments, message):
 
 def test_command_line(tmp_path):
     root = tmp_path / 'set'
-    layout = ('--layout', 'imagenet')
-    done = run_tool('make_shapes.py', root, *layout, '--train', 24, '--val', 144)
+    tool = ('make_shapes.py', '--layout', 'imagenet')
+    done = call_tool(*tool, root, '--train', 24, '--val', 144)
     assert done.returncode == 0, done.stderr
     marker = json.loads((root / 'shapes.json').read_text())
     assert marker['parameters']['image_size'] == 64
@@ -303,76 +299,8 @@ def test_command_line(tmp_path):
         f'own background share {own[0]} 0.083',
     ):
         assert row in printed
+    assert_one_line_error(call_tool(*tool, root), 'holds Shapes made with')
     assert_one_line_error(
-        fork_tool('make_shapes.py', root, *layout), 'holds Shapes made with'
-    )
-    assert_one_line_error(
-        fork_tool('make_shapes.py', tmp_path / 'none', *layout, '--train', 0),
+        call_tool(*tool, tmp_path / 'none', '--train', 0),
         'train must have at least 1 image, got 0',
     )
-
-
-def noisy_labels(root, tmp_path, share, seed) -> list[tuple[str, int]]:
-    path = tmp_path / f'{share}_{seed}.txt'
-    write_noisy_labels(root / 'train', path, share, seed)
-    lines = [line.rsplit(' ', 1) for line in path.read_text().splitlines()]
-    return [(name, int(label)) for name, label in lines]
-
-
-@pytest.fixture(scope='module')
-def folders(tmp_path_factory):
-    """Empty images, 30 of each of twelve classes, in ImageNet's layout."""
-    root = tmp_path_factory.mktemp('folders')
-    for name in CLS_CLASSES:
-        (root / 'train' / name).mkdir(parents=True)
-        for index in range(30):
-            (root / 'train' / name / f'{index:02d}.png').touch()
-    return root
-
-
-@pytest.mark.parametrize('share', [0.0, 0.3, 0.5, 1.0])
-def test_the_stated_share_of_labels_is_wrong(folders, tmp_path, share):
-    labels = noisy_labels(folders, tmp_path, share, seed=0)
-    assert len(labels) == 360
-    right = [CLS_CLASSES.index(name.split('/')[0]) for name, _ in labels]
-    assert [name for name, _ in labels] == sorted(name for name, _ in labels)
-    wrong = [label for (_, label), true in zip(labels, right) if label != true]
-    assert len(wrong) == 360 * share
-    assert set(wrong) <= set(range(12))
-    if share == 1:
-        # Each of the eleven others as likely: five standard deviations around 30.
-        counts = np.bincount(wrong, minlength=12)
-        assert counts.min() >= 4 and counts.max() <= 56
-
-
-def test_noise_follows_from_its_seed(folders, tmp_path):
-    first = noisy_labels(folders, tmp_path, 0.5, seed=0)
-    assert first == noisy_labels(folders, tmp_path, 0.5, seed=0)
-    assert first != noisy_labels(folders, tmp_path, 0.5, seed=1)
-
-
-def test_mmpretrain_reads_the_noisy_labels(folders, tmp_path):
-    from mmpretrain.datasets import ImageNet
-
-    labels = noisy_labels(folders, tmp_path, 0.5, seed=3)
-    dataset = ImageNet(
-        data_root=str(folders),
-        split='train',
-        ann_file=str(tmp_path / '0.5_3.txt'),
-        classes=list(CLS_CLASSES),
-    )
-    read = [dataset.get_data_info(index) for index in range(len(dataset))]
-    assert [info['gt_label'] for info in read] == [label for _, label in labels]
-    assert read[40]['img_path'] == str(folders / 'train' / labels[40][0])
-
-
-def test_import_needs_no_task_library():
-    code = (
-        'import sys, mmrapidnet.datasets.shapes; '
-        'import mmrapidnet.datasets.shapes.label_noise; '
-        "print({'mmdet', 'mmseg', 'mmpretrain'} & set(sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True, cwd=REPO
-    )
-    assert done.stdout.strip() == 'set()', done.stderr

@@ -18,18 +18,6 @@ def write_noisy_labels(split: Path, path: Path, share: float, seed: int) -> None
         path: The file: a line an image, its path below ``split`` and its label.
         share: Of the images, from 0 to 1.
         seed: Of the choice of images and labels.
-
-    Examples:
-        >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as folder:
-        ...     split, path = Path(folder) / 'train', Path(folder) / 'labels.txt'
-        ...     for name in ('a', 'b'):
-        ...         (split / name).mkdir(parents=True)
-        ...         (split / name / '1.png').touch()
-        ...     write_noisy_labels(split, path, share=1.0, seed=0)
-        ...     print(path.read_text(), end='')
-        a/1.png 1
-        b/1.png 0
     """
     # As mmpretrain numbers them: the classes in the order of their names.
     folders = sorted(folder for folder in split.iterdir() if folder.is_dir())
