@@ -32,25 +32,25 @@ class Kind:
 
     Attributes:
         key_map: How it calls our tensors.
-        method: The dense model it holds; None for a classifier.
+        dense_model: What it holds; None for a classifier.
     """
 
     key_map: KeyMap
-    method: DenseModel | None = None
+    dense_model: DenseModel | None = None
 
     @property
     def prefix(self) -> str:
         """What precedes the backbone's names in the file."""
-        return BACKBONE if self.method else ''
+        return BACKBONE if self.dense_model else ''
 
     def __str__(self) -> str:
-        if self.method:
-            return f'{self.method.title} checkpoint with {self.key_map.title}'
+        if self.dense_model:
+            return f'{self.dense_model.title} checkpoint with {self.key_map.title}'
         return f'{self.key_map.title} classification checkpoint'
 
 
 def find_kind(names: Iterable[str]) -> Kind | None:
-    """Recognise a published file.
+    """Detect what a published file is.
 
     Args:
         names: The names of its tensors.
@@ -73,9 +73,9 @@ def find_kind(names: Iterable[str]) -> Kind | None:
         if has(key_map.signature):
             return Kind(key_map)
     for key_map in AUTHORS:
-        for method in DENSE_MODELS:
-            if has(BACKBONE + key_map.signature) and has(method.marker):
-                return Kind(key_map, method)
+        for dense_model in DENSE_MODELS:
+            if has(BACKBONE + key_map.signature) and has(dense_model.marker):
+                return Kind(key_map, dense_model)
     return None
 
 
@@ -140,24 +140,20 @@ def refuse_unconverted(content: dict[str, Any], checkpoint: str) -> None:
 
 def _find_entries(content: dict[str, Any]) -> list[tuple[str | None, str | None]]:
     """The known pairs of entries, None for each that the file has not."""
-
-    def if_there(name: str) -> str | None:
-        return name if name in content and isinstance(content[name], dict) else None
-
-    return [(if_there(plain), if_there(average)) for plain, average in _ENTRIES]
+    return [
+        tuple(name if isinstance(content.get(name), dict) else None for name in pair)
+        for pair in _ENTRIES
+    ]
 
 
 def _clean(weights: dict[Any, Any], entry: str, source: str) -> dict[str, Tensor]:
     for name, value in weights.items():
         if not isinstance(value, Tensor):
-            kind = type(value).__name__
             raise UserError(
                 f'{source} cannot be converted: {name} in {entry} is no tensor, but of '
-                f'type {kind}'
+                f'type {type(value).__name__}'
             )
-    clean = {
-        str(name).removeprefix('module.'): value for name, value in weights.items()
-    }
+    clean = {str(k).removeprefix('module.'): value for k, value in weights.items()}
     if len(clean) < len(weights):
         raise UserError(
             f"{source} cannot be converted: names in {entry} differ in 'module.' alone"

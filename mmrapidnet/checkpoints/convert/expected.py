@@ -32,7 +32,7 @@ def backbone_shapes(key_map: KeyMap, arch: str) -> Shapes:
     """The tensors of a backbone.
 
     Args:
-        key_map: The family's key_map.
+        key_map: The family's key map.
         arch: The arch.
 
     Returns:
@@ -47,7 +47,7 @@ def classifier_shapes(
     """The tensors of a classifier, sized as those of a file.
 
     Args:
-        key_map: The key_map of the file.
+        key_map: The key map of the file.
         arch: The arch of the backbone.
         weights: The file's tensors.
         source: The file's name, for messages.
@@ -64,18 +64,14 @@ def classifier_shapes(
         argument: _length(weights, name, source)
         for argument, name in key_map.classifier_sizes.items()
     }
-    top = _build(
-        dict(
-            type=key_map.classifier_type, in_channels=backbone.out_channels[-1], **sizes
-        )
-    )
+    sizes['in_channels'] = backbone.out_channels[-1]
+    top = _build(dict(type=key_map.classifier_type, **sizes))
     return {**_shapes(backbone, BACKBONE), **_shapes(top, CLASSIFIER)}
 
 
 def dense_shapes(
-    method: DenseModel,
-    key_map: KeyMap,
-    arch: str,
+    dense_model: DenseModel,
+    backbone: str,
     weights: dict[str, Tensor],
     source: str,
     configs: str | Path,
@@ -83,9 +79,8 @@ def dense_shapes(
     """The tensors of a dense model, with as many classes as a file has.
 
     Args:
-        method: The dense model.
-        key_map: The key_map of the file.
-        arch: The arch of the backbone.
+        dense_model: The dense model.
+        backbone: The model that its backbone is, such as 'rapidnet_s'.
         weights: The file's tensors.
         source: The file's name, for messages.
         configs: The folder of the project's configs.
@@ -97,23 +92,24 @@ def dense_shapes(
         UserError: If there is no config for such a model, its library is not
             installed, or the file has no classifier.
     """
-    path = Path(configs) / f'{method.name}_{key_map.family}_{arch}_{method.dataset}.py'
+    name = f'{dense_model.name}_{backbone}_{dense_model.dataset}.py'
+    path = Path(configs) / name
     if not path.is_file():
-        pattern = f'{method.name}_{key_map.family}_*_{method.dataset}.py'
+        pattern = name.replace(backbone, f'{backbone.partition("_")[0]}_*')
         found = ', '.join(sorted(p.name for p in path.parent.glob(pattern)))
         raise UserError(
-            f'{source} needs the config {path.name}, which {path.parent} has not '
+            f'{source} needs the config {name}, which {path.parent} has not '
             f'(of its kind: {found or "none"})'
         )
     cfg = load_config(str(path))
     scope = require_library(cfg)
-    classes = _length(weights, method.classifier, source) - method.background
-    cfg.merge_from_dict(dict.fromkeys(method.num_classes, classes))
+    classes = _length(weights, dense_model.classifier, source) - dense_model.background
+    cfg.merge_from_dict(dict.fromkeys(dense_model.num_classes, classes))
     with DefaultScope.overwrite_default_scope(scope):
         return _shapes(_build(cfg.model))
 
 
-class WithoutWeights(TorchFunctionMode):
+class _WithoutWeights(TorchFunctionMode):
     """Lets layers make their parameters without memory.
 
     A plain ``torch.device('meta')`` would also take the tensors that constructors
@@ -130,7 +126,7 @@ class WithoutWeights(TorchFunctionMode):
 
 
 def _build(cfg: dict[str, Any]) -> nn.Module:
-    with WithoutWeights():
+    with _WithoutWeights():
         return MODELS.build(cfg)
 
 
