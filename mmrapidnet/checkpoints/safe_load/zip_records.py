@@ -17,15 +17,8 @@ import pickle
 import zipfile
 from typing import BinaryIO
 
-_MAGIC = b'PK\x03\x04'
-
-
-def is_zip(file: BinaryIO) -> bool:
-    """Whether an open file starts as an archive; its position is kept."""
-    start = file.tell()
-    head = file.read(len(_MAGIC))
-    file.seek(start)
-    return head == _MAGIC
+# How an archive starts.
+MAGIC = b'PK\x03\x04'
 
 
 def check(file: BinaryIO, file_bytes: int) -> None:
