@@ -1,18 +1,14 @@
 """A restricted unpickler for torch before 2.6.
 
-Reason:
-    Before 2.6 ``torch.load(weights_only=True)`` knows no stand-ins for names,
-    and before 2.4 it allows no further names at all, so that mmengine's own
-    checkpoints could only be loaded by running whatever a file asks for.  torch 2.1
-    also makes a storage as long as the file claims over a record of any length, so
-    that its end lies in foreign memory.
+Before 2.6 ``torch.load(weights_only=True)`` knows no stand-ins for names, and before
+2.4 it allows no further names at all, so that mmengine's own checkpoints could only be
+loaded by running whatever a file asks for.  torch 2.1 also makes a storage as long as
+the file claims over a record of any length, so that its end lies in foreign memory.
 
-What it does:
-    Acts as the ``pickle_module`` of ``torch.load``: names are looked up in
-    torch's table for weights and in
-    `mmrapidnet.checkpoints.safe_load.allowed_globals`, never imported; only
-    what these tables hold may be called, only objects of their types take a state,
-    and no storage is longer than its record.
+This one acts as the ``pickle_module`` of ``torch.load``: names are looked up in torch's
+table for weights and in `mmrapidnet.checkpoints.safe_load.allowed_globals`, never
+imported; only what these tables hold may be called, only objects of their types take a
+state, and no storage is longer than its record.
 """
 
 import io

@@ -1,16 +1,10 @@
-"""Holds the archive of a checkpoint to what PyTorch writes.
+"""Hold the archive of a checkpoint to what PyTorch writes.
 
-Reason:
-    PyTorch reads any zip archive.  One that is compressed may claim records of
-    any size, which are read whole before anything of them is looked at, and with
-    two records of one name it depends on the reader which of them counts.
-
-Condition:
-    Applied by `mmrapidnet.compat.safe_checkpoints` to every zip archive.
-
-What it does:
-    Refuses archives with compressed records, with records that overlap, or with
-    two of one name; ``torch.save`` writes none of these.
+PyTorch reads any zip archive.  One that is compressed may claim records of any size,
+which are read whole before anything of them is looked at, and with two records of one
+name it depends on the reader which of them counts.  So archives with compressed
+records, with records longer than the file, or with two of one name are refused;
+``torch.save`` writes none of these.
 """
 
 import pickle
