@@ -133,7 +133,7 @@ def _detect(weights: dict[str, Tensor], src: Path) -> Kind:
         raise UserError(
             f'{src} is not a published checkpoint that can be converted: expected a '
             f'classifier ({", ".join(titles)}) or one of '
-            f'{" and ".join(item.title for item in DENSE_MODELS)} on such a '
+            f'{" and ".join(method.title for method in DENSE_MODELS)} on such a '
             f'backbone, but found {shorten(weights) or "no weights"}'
         )
     return kind

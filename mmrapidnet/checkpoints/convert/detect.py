@@ -32,20 +32,20 @@ class Kind:
 
     Attributes:
         key_map: How it calls our tensors.
-        dense_model: What it holds; None for a classifier.
+        method: The dense model it holds; None for a classifier.
     """
 
     key_map: KeyMap
-    dense_model: DenseModel | None = None
+    method: DenseModel | None = None
 
     @property
     def prefix(self) -> str:
         """What precedes the backbone's names in the file."""
-        return BACKBONE if self.dense_model else ''
+        return BACKBONE if self.method else ''
 
     def __str__(self) -> str:
-        if self.dense_model:
-            return f'{self.dense_model.title} checkpoint with {self.key_map.title}'
+        if self.method:
+            return f'{self.method.title} checkpoint with {self.key_map.title}'
         return f'{self.key_map.title} classification checkpoint'
 
 
@@ -73,9 +73,9 @@ def find_kind(names: Iterable[str]) -> Kind | None:
         if has(key_map.signature):
             return Kind(key_map)
     for key_map in AUTHORS:
-        for dense_model in DENSE_MODELS:
-            if has(BACKBONE + key_map.signature) and has(dense_model.marker):
-                return Kind(key_map, dense_model)
+        for method in DENSE_MODELS:
+            if has(BACKBONE + key_map.signature) and has(method.marker):
+                return Kind(key_map, method)
     return None
 
 

@@ -70,8 +70,9 @@ def classifier_shapes(
 
 
 def dense_shapes(
-    dense_model: DenseModel,
-    backbone: str,
+    method: DenseModel,
+    key_map: KeyMap,
+    arch: str,
     weights: dict[str, Tensor],
     source: str,
     configs: str | Path,
@@ -79,8 +80,9 @@ def dense_shapes(
     """The tensors of a dense model, with as many classes as a file has.
 
     Args:
-        dense_model: The dense model.
-        backbone: The model that its backbone is, such as 'rapidnet_s'.
+        method: The dense model.
+        key_map: The key_map of the file.
+        arch: The arch of the backbone.
         weights: The file's tensors.
         source: The file's name, for messages.
         configs: The folder of the project's configs.
@@ -92,19 +94,18 @@ def dense_shapes(
         UserError: If there is no config for such a model, its library is not
             installed, or the file has no classifier.
     """
-    name = f'{dense_model.name}_{backbone}_{dense_model.dataset}.py'
-    path = Path(configs) / name
+    path = Path(configs) / f'{method.name}_{key_map.family}_{arch}_{method.dataset}.py'
     if not path.is_file():
-        pattern = name.replace(backbone, f'{backbone.partition("_")[0]}_*')
+        pattern = f'{method.name}_{key_map.family}_*_{method.dataset}.py'
         found = ', '.join(sorted(p.name for p in path.parent.glob(pattern)))
         raise UserError(
-            f'{source} needs the config {name}, which {path.parent} has not '
+            f'{source} needs the config {path.name}, which {path.parent} has not '
             f'(of its kind: {found or "none"})'
         )
     cfg = load_config(str(path))
     scope = require_library(cfg)
-    classes = _length(weights, dense_model.classifier, source) - dense_model.background
-    cfg.merge_from_dict(dict.fromkeys(dense_model.num_classes, classes))
+    classes = _length(weights, method.classifier, source) - method.background
+    cfg.merge_from_dict(dict.fromkeys(method.num_classes, classes))
     with DefaultScope.overwrite_default_scope(scope):
         return _shapes(_build(cfg.model))
 

@@ -14,7 +14,7 @@ from mmrapidnet.checkpoints.convert.expected import (
     dense_shapes,
     list_archs,
 )
-from mmrapidnet.checkpoints.convert.key_maps import AUTHORS, KeyMap
+from mmrapidnet.checkpoints.convert.key_maps import AUTHORS
 from mmrapidnet.checkpoints.state_dict import Mismatch, compare
 from mmrapidnet.utils.errors import UserError
 
@@ -28,7 +28,7 @@ def check_model(model: str | None) -> None:
     Raises:
         UserError: With the names there are.
     """
-    known = [name for key_map in AUTHORS for name in _list_models(key_map)]
+    known = [f'{item.family}_{arch}' for item in AUTHORS for arch in list_archs(item)]
     if model is not None and model not in known:
         raise UserError(f'unknown model {model}: choose one of {", ".join(known)}')
 
@@ -56,47 +56,48 @@ def match(
     Raises:
         UserError: Naming the first few tensors that keep the file from fitting.
     """
-    model, shapes = _find_model(kind, weights, model, source)
-    if kind.dense_model:
-        shapes = dense_shapes(kind.dense_model, model, weights, source, configs)
-    names = kind.key_map.published_keys(shapes, kind.prefix)
-    mismatch = _compare(shapes, names, weights)
-    if mismatch.total:
-        raise UserError(f'{source} is a {kind}, but does not fit our model: {mismatch}')
-    return model, names
+    key_map = kind.key_map
+    arch, shapes = _find_arch(kind, weights, model, source)
+    if kind.method:
+        shapes = dense_shapes(kind.method, key_map, arch, weights, source, configs)
+    names = key_map.published_keys(shapes, kind.prefix)
+    account = _compare(shapes, names, weights)
+    if account.total:
+        raise UserError(f'{source} is a {kind}, but does not fit our model: {account}')
+    return f'{key_map.family}_{arch}', names
 
 
-def _find_model(
+def _find_arch(
     kind: Kind, weights: dict[str, Tensor], model: str | None, source: str
 ) -> tuple[str, Shapes]:
-    """The model of the family that a classifier, or a dense model's backbone, fits."""
+    """The arch of the family that a classifier, or a dense model's backbone, fits."""
     key_map = kind.key_map
-    models = _list_models(key_map)
-    if model and model not in models:
-        raise UserError(
-            f'--model {model}: {source} is a {kind}; choose one of '
-            f'{", ".join(models)}, or leave the option out'
-        )
     own = {name: v for name, v in weights.items() if name.startswith(kind.prefix)}
     candidates = {}
-    for name in [model] if model else models:
-        arch = name.partition('_')[2]
-        if kind.dense_model:
+    for arch in [_check_family(kind, model, source)] if model else list_archs(key_map):
+        if kind.method:
             shapes = backbone_shapes(key_map, arch)
         else:
             shapes = classifier_shapes(key_map, arch, weights, source)
         names = key_map.published_keys(shapes, kind.prefix)
-        candidates[name] = shapes, _compare(shapes, names, own)
-    closest = min(candidates, key=lambda name: candidates[name][1].total)
-    shapes, mismatch = candidates[closest]
-    if mismatch.total:
-        of = model or f'any model; closest is {closest}'
-        raise UserError(f'{source} is a {kind}, but does not fit {of}: {mismatch}')
+        candidates[arch] = shapes, _compare(shapes, names, own)
+    closest = min(candidates, key=lambda arch: candidates[arch][1].total)
+    shapes, account = candidates[closest]
+    if account.total:
+        of = model or f'any model; closest is {key_map.family}_{closest}'
+        raise UserError(f'{source} is a {kind}, but does not fit {of}: {account}')
     return closest, shapes
 
 
-def _list_models(key_map: KeyMap) -> list[str]:
-    return [f'{key_map.family}_{arch}' for arch in list_archs(key_map)]
+def _check_family(kind: Kind, model: str, source: str) -> str:
+    family, _, arch = model.partition('_')
+    if family != kind.key_map.family:
+        raise UserError(
+            f'--model {model}: {source} is a {kind}; choose one of '
+            + ', '.join(f'{kind.key_map.family}_{a}' for a in list_archs(kind.key_map))
+            + ', or leave the option out'
+        )
+    return arch
 
 
 def _compare(
