@@ -14,7 +14,7 @@ from helpers import golden
 from helpers.commands import REPO
 from mmrapidnet.checkpoints.convert.convert import Conversion, convert_checkpoint
 from mmrapidnet.checkpoints.convert.expected import Shapes, classifier_shapes
-from mmrapidnet.checkpoints.convert.key_maps import AUTHORS, KeyMap
+from mmrapidnet.checkpoints.convert.key_maps import AUTHORS
 from mmrapidnet.checkpoints.state_dict import read_checkpoint
 
 CONFIGS = REPO / 'configs'
@@ -47,10 +47,10 @@ def thin_archs() -> Iterator[None]:
         yield
 
 
-def shapes_of(model: str, key_map: KeyMap | None = None, hidden: int = 16) -> Shapes:
+def shapes_of(model: str, hidden: int = 16) -> Shapes:
     """Our names of a classifier's tensors, with their shapes, for 1000 classes."""
     family, _, arch = model.partition('_')
-    key_map = key_map or KEY_MAPS[family]
+    key_map = KEY_MAPS[family]
     lengths = {'hidden_channels': hidden, 'num_classes': 1000}
     sizes = {
         name: torch.empty(lengths[argument], device='meta')

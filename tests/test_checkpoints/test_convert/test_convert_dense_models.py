@@ -112,30 +112,35 @@ def test_dense_models(config, kind, configs, tmp_path):
     assert all(torch.equal(state[ours], published[names[ours]]) for ours in state)
 
 
-@pytest.fixture
-def segmenter(tmp_path):
-    """A thin one, whose config stays in the folder."""
+@pytest.fixture(scope='module')
+def segmenter(tmp_path_factory):
+    """A thin one, and the folder of its config."""
+    folder = tmp_path_factory.mktemp('configs')
     with thin_archs():
-        yield build_dense(write_thin_config(SEGMENTER, tmp_path), num_classes=3)
+        path = write_thin_config(SEGMENTER, folder)
+        return build_dense(path, num_classes=3), folder
 
 
+@pytest.mark.usefixtures('thin_archs')
 def test_dense_models_that_do_not_fit(segmenter, tmp_path):
-    source = published_dense(SEGMENTER, segmenter)
+    model, configs = segmenter
+    options = dict(configs=configs, model='rapidnet_ti')
+    source = published_dense(SEGMENTER, model)
     state = source['state_dict']
     state['decode_head.extra.weight'] = torch.zeros(1)
     neck = 'neck.lateral_convs.0.conv.bias'
     del state[neck]
     message = f'our model: missing 1: {neck}; not accounted for 1: decode_head.extra.we'
     with pytest.raises(UserError, match=message):
-        convert(source, tmp_path, configs=tmp_path)
+        convert(source, tmp_path, **options)
     del state['decode_head.conv_seg.weight']
     with pytest.raises(UserError, match='has no classifier .decode_head.conv_seg.weig'):
-        convert(source, tmp_path, configs=tmp_path)
+        convert(source, tmp_path, **options)
     state['backbone.dist_head.bias'] = torch.zeros(1)
     with pytest.raises(
         UserError, match=r'fit any model; closest is rapidnet_ti: not acc.*: backbone.d'
     ):
-        convert(source, tmp_path, configs=tmp_path)
+        convert(source, tmp_path, configs=configs)
     assert not (tmp_path / 'ours.pth').exists()
 
 
@@ -155,7 +160,8 @@ def test_dense_models_without_a_config(tmp_path):
 
 
 def test_whole_models_ask_for_conversion(segmenter):
-    content = published_dense(SEGMENTER, segmenter)
+    model, _ = segmenter
+    content = published_dense(SEGMENTER, model)
     message = r'Semantic FPN \(mmseg 0.x\) checkpoint with RapidNet, still .*convert_ch'
     with pytest.raises(UserError, match=message):
-        check_fits(segmenter, content, 'published.pth')
+        check_fits(model, content, 'published.pth')
