@@ -43,7 +43,7 @@ def get_labels(content: dict[str, Any], checkpoint: str) -> dict[str, Any]:
         and is_names(labels.get('classes') or ())
         and is_palette(labels.get('palette'))
     ):
-        raise damaged_labels(checkpoint, 'meta.dataset_meta')
+        raise _damaged(checkpoint, 'meta.dataset_meta')
     return labels
 
 
@@ -66,23 +66,14 @@ def get_old_labels(content: dict[str, Any], checkpoint: str) -> dict[str, Any]:
         labels['classes'] = [str(name) for name in meta['CLASSES']]
     if isinstance(meta.get('PALETTE'), (list, tuple)):
         if not is_palette(meta['PALETTE']):
-            raise damaged_labels(checkpoint, 'meta.CLASSES, meta.PALETTE')
+            raise _damaged(checkpoint, 'meta.CLASSES, meta.PALETTE')
         labels['palette'] = [[int(v) for v in colour] for colour in meta['PALETTE']]
     return labels
 
 
-def damaged_labels(source: str, place: str) -> UserError:
-    """The complaint about labels.
-
-    Args:
-        source: The file's name.
-        place: Where in the file they are.
-
-    Returns:
-        The error to raise.
-    """
+def _damaged(checkpoint: str, place: str) -> UserError:
     return UserError(
-        f'the labels in {source} ({place}) are damaged: expected the names of the '
+        f'the labels in {checkpoint} ({place}) are damaged: expected the names of the '
         'classes and, for each, a colour of three numbers from 0 to 255'
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmrapidnet.checkpoints.dataset_meta import get_meta
 from mmrapidnet.utils.errors import UserError, sanitize
 
 RECORD = 'mmrapidnet_fused'
@@ -15,8 +16,7 @@ def is_fused_checkpoint(content: dict[str, Any]) -> bool:
     Args:
         content: The content of the file.
     """
-    meta = content.get('meta')
-    return isinstance(meta, dict) and RECORD in meta
+    return RECORD in get_meta(content)
 
 
 def refuse_fused(content: dict[str, Any], checkpoint: str) -> None:

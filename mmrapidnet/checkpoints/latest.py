@@ -6,7 +6,6 @@ import logging
 import re
 import zipfile
 from pathlib import Path
-from string import Formatter
 from typing import Any, NamedTuple
 
 from mmengine.logging import print_log
@@ -99,35 +98,18 @@ def _check_sums(path: str) -> None:
 
 
 def _list_candidates(folder: Path, template: str) -> list[_Candidate]:
-    pattern = _name_pattern(template)
-    found = (
-        (_read_step(path.name, template, pattern), path) for path in folder.glob('*')
-    )
     candidates = [
         _Candidate(path.stat().st_mtime_ns, step, path)
-        for step, path in found
-        if step is not None
+        for path in folder.glob('*')
+        if (step := _read_step(path.name, template)) is not None
     ]
     return sorted(candidates, reverse=True)
 
 
-def _name_pattern(template: str) -> re.Pattern:
-    """Match the names that a template gives, the step as the first group."""
-    return re.compile(
-        ''.join(
-            re.escape(text) + ('' if field is None else '(.+)')
-            for text, field, _, _ in Formatter().parse(template)
-        )
-    )
-
-
-def _read_step(name: str, template: str, pattern: re.Pattern) -> int | None:
-    """The step in a name; None if the template does not give that name for it."""
-    match = pattern.fullmatch(name)
-    digits = re.sub(r'\D', '', match[1]) if match and pattern.groups else ''
-    if not digits or template.format(int(digits)) != name:
-        return None
-    return int(digits)
+def _read_step(name: str, template: str) -> int | None:
+    """The number in a name for which the template gives that very name."""
+    numbers = (int(re.sub('[,_]', '', n)) for n in re.findall(r'\d[\d,_]*', name))
+    return next((step for step in numbers if template.format(step) == name), None)
 
 
 def _read_pointer(pointer: Path) -> str:

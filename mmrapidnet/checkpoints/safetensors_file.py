@@ -14,13 +14,11 @@ SUFFIX = '.safetensors'
 _META = 'mmrapidnet_meta'
 # The format: the header's length in 8 bytes, the header in JSON, the tensors.
 _LENGTH = 8
+HEAD_BYTES = _LENGTH + 1
 
 
-def is_safetensors(file: BinaryIO) -> bool:
-    """Whether an open file is in this format; its position is kept."""
-    start = file.tell()
-    head = file.read(_LENGTH + 1)
-    file.seek(start)
+def is_safetensors(head: bytes) -> bool:
+    """Whether a file that starts with these `HEAD_BYTES` is in this format."""
     return head[_LENGTH:] == b'{'
 
 

@@ -1,4 +1,4 @@
-"""Pretrained weights, accounted for tensor by tensor.
+"""Pretrained weights, checked tensor by tensor.
 
 Weights that silently are not loaded are the commonest complaint about mobile
 backbones; here every tensor of the backbone is filled or it is an error.
@@ -7,15 +7,18 @@ backbones; here every tensor of the backbone is filled or it is an error.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from mmengine.fileio import get_local_path
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
 from mmrapidnet.checkpoints.convert.detect import refuse_unconverted
 from mmrapidnet.checkpoints.fused import refuse_fused
+from mmrapidnet.checkpoints.safe_load.load import load
 from mmrapidnet.utils.errors import UserError, sanitize
 
 # How the weights of a backbone are called in a file: bare, or inside a model.
@@ -27,7 +30,7 @@ _COUNTER = 'num_batches_tracked'
 def load_pretrained(
     module: nn.Module, checkpoint: str, prefix: str | None = None
 ) -> list[str]:
-    """Fill every tensor of a module from a checkpoint file and log the account.
+    """Fill every tensor of a module from a checkpoint file, and log what was matched.
 
     Args:
         module: The module to fill, a backbone.
@@ -99,8 +102,6 @@ def read_checkpoint(checkpoint: str) -> dict[str, Any]:
     Raises:
         UserError: If the file is not there, damaged, or not a checkpoint.
     """
-    from mmrapidnet.checkpoints.safe_load.load import load
-
     with get_local_path(checkpoint) as path:
         return load(path)
 
@@ -120,14 +121,15 @@ def get_state_dict(content: dict[str, Any], checkpoint: str) -> dict[str, Tensor
     """
     state = content.get('state_dict', content)
     if not isinstance(state, dict):
-        kind = type(state).__name__
-        raise UserError(f'{checkpoint} holds no weights: its state_dict is a {kind}')
-    unnamed = next((name for name in state if not isinstance(name, str)), None)
-    if unnamed is not None:
         raise UserError(
-            f'{checkpoint} holds no weights: expected names of tensors, but found '
-            f'{sanitize(unnamed)}, of type {type(unnamed).__name__}'
+            f'{checkpoint} holds no weights: its state_dict is a {type(state).__name__}'
         )
+    for name in state:
+        if not isinstance(name, str):
+            raise UserError(
+                f'{checkpoint} holds no weights: expected names of tensors, but found '
+                f'{sanitize(name)}, of type {type(name).__name__}'
+            )
     state = {
         name.removeprefix('module.'): value
         for name, value in state.items()
@@ -214,20 +216,15 @@ def check_backbone(
     if not getattr(module, 'strictly_loaded', False):
         target = {k: v for k, v in target.items() if not k.endswith(_COUNTER)}
         missing = [name for name in target if prefix + name not in source]
-        if 2 * len(missing) < len(target):
+        if 0 < 2 * len(missing) < len(target):
             target = {k: v for k, v in target.items() if prefix + k in source}
-            _say_missing(missing, name, checkpoint)
+            print_log(
+                f'{checkpoint} lacks {len(missing)} tensors of {name}, which start '
+                f'as they are initialised: {shorten(missing)}',
+                logger='current',
+                level=logging.WARNING,
+            )
     check_state_dict(source, target, prefix, name, checkpoint)
-
-
-def _say_missing(missing: list[str], model_name: str, checkpoint: str) -> None:
-    if missing:
-        print_log(
-            f'{checkpoint} lacks {len(missing)} tensors of {model_name}, which start '
-            f'as they are initialised: {shorten(missing)}',
-            logger='current',
-            level=logging.WARNING,
-        )
 
 
 def check_state_dict(
@@ -250,31 +247,80 @@ def check_state_dict(
         UserError: Naming the first few tensors that are missing or do not fit; for a
             published file, how to convert it.
     """
-    missing = [name for name in target if prefix + name not in source]
-    if missing:
+    found = {n: source[prefix + n] for n in target if prefix + n in source}
+    if len(found) < len(target):
         refuse_unconverted(source, checkpoint)
-    if len(missing) == len(target):
+    if not found:
         raise UserError(
             f'{checkpoint} matches nothing of {model_name}: it holds '
             f'{shorten(source)}, but {shorten(target)} are needed'
             + (f" under the prefix '{prefix}'" if prefix else '')
         )
-    reshaped = [
-        f'{name} {tuple(source[prefix + name].shape)} instead of {tuple(value.shape)}'
-        for name, value in target.items()
-        if name not in missing and source[prefix + name].shape != value.shape
-    ]
-    if missing or reshaped:
+    mismatch = compare({name: value.shape for name, value in target.items()}, found)
+    if mismatch.total:
         raise UserError(
-            f'{checkpoint} does not fit {model_name}'
-            + (f'; missing {len(missing)}: {shorten(missing)}' if missing else '')
-            + (
-                f'; other shapes {len(reshaped)}: {shorten(reshaped)}'
-                if reshaped
-                else ''
-            )
-            + '; is it of the same arch?'
+            f'{checkpoint} does not fit {model_name}; {mismatch}; '
+            'is it of the same arch?'
         )
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """What keeps tensors from filling a model, by their names.
+
+    Attributes:
+        missing: What the model has and the tensors lack.
+        reshaped: What has another shape, with both shapes.
+        surplus: What the model has not.
+    """
+
+    missing: list[str]
+    reshaped: list[str]
+    surplus: list[str]
+
+    @property
+    def total(self) -> int:
+        """The number of names."""
+        return len(self.missing) + len(self.reshaped) + len(self.surplus)
+
+    def __str__(self) -> str:
+        parts = {
+            'missing': self.missing,
+            'other shapes': self.reshaped,
+            'not accounted for': self.surplus,
+        }
+        return '; '.join(
+            f'{title} {len(names)}: {shorten(names)}'
+            for title, names in parts.items()
+            if names
+        )
+
+
+def compare(shapes: Mapping[str, Size], tensors: Mapping[str, Tensor]) -> Mismatch:
+    """Hold tensors to the names and shapes of a model's.
+
+    Args:
+        shapes: What the model needs.
+        tensors: What there is.
+
+    Returns:
+        How they differ.
+
+    Examples:
+        >>> import torch
+        >>> shapes = {'a': torch.Size([2]), 'b': torch.Size([3])}
+        >>> print(compare(shapes, {'a': torch.ones(1), 'c': torch.ones(1)}))
+        missing 1: b; other shapes 1: a (1,) instead of (2,); not accounted for 1: c
+    """
+    return Mismatch(
+        missing=[name for name in shapes if name not in tensors],
+        reshaped=[
+            f'{name} {tuple(tensors[name].shape)} instead of {tuple(shape)}'
+            for name, shape in shapes.items()
+            if name in tensors and tensors[name].shape != shape
+        ],
+        surplus=[name for name in tensors if name not in shapes],
+    )
 
 
 def shorten(names, most: int = 3) -> str:

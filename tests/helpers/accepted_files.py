@@ -6,6 +6,8 @@
 import argparse
 import collections
 import io
+import pickletools
+import zipfile
 
 import numpy as np
 import torch
@@ -201,3 +203,11 @@ def old_format(name):
 
 def as_safetensors():
     return safetensors_file.write(weights(), dict(mmrapidnet_conversion={'kind': 'x'}))
+
+
+def globals_in(path):
+    """The names a checkpoint refers to."""
+    with zipfile.ZipFile(path) as archive:
+        record = next(r for r in archive.namelist() if r.endswith('data.pkl'))
+        operations = list(pickletools.genops(archive.read(record)))
+    return {argument for code, argument, _ in operations if code.name == 'GLOBAL'}

@@ -102,6 +102,19 @@ def build_runner(work_dir, max_epochs=2, name='mini', cfg=None, **kwargs):
     return Runner(Linear(), str(work_dir), **{**arguments, **kwargs})
 
 
+def resume(folder, path, max_epochs=2):
+    """Resume a run from a file and train it to its end."""
+    runner = build_runner(
+        folder,
+        max_epochs,
+        name=f'resume{os.urandom(4).hex()}',
+        resume=True,
+        load_from=str(path),
+    )
+    runner.train()
+    return runner
+
+
 def main(work_dir, launcher, *options):
     """Train one epoch, then write what each process ended with."""
     from mmrapidnet import compat

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import REPO, assert_one_line_error, run_tool
+from helpers.published import published_keys
 from helpers.tool_server import fork_tool
 from PIL import Image
 
@@ -14,7 +15,6 @@ from dev import reproduce
 from dev.benchmark.peers import randomize_norms
 from dev.model_zoo import figures
 from dev.model_zoo.classifiers import build_classifier
-from mmrapidnet.checkpoints.convert.key_maps import published_keys
 from mmrapidnet.config.load import load_config
 from mmrapidnet.utils.errors import UserError
 

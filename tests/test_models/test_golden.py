@@ -10,10 +10,10 @@ import pytest
 import torch
 from helpers import golden
 from helpers.archs import COSTS, one_per_family
+from helpers.published import published_keys
 
 from dev.model_zoo.classifiers import MODEL_NAMES, build_classifier
 from mmrapidnet.checkpoints.convert.convert import convert_checkpoint
-from mmrapidnet.checkpoints.convert.key_maps import published_keys
 from mmrapidnet.checkpoints.state_dict import get_state_dict, read_checkpoint
 
 SIZES = ((64, 96), (160, 224))

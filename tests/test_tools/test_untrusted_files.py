@@ -89,7 +89,17 @@ NAMES = (
 )
 
 
-@pytest.mark.parametrize('number', range(len(NAMES)), ids=NAMES)
+# Their readers refuse such files in tests/test_checkpoints/test_safe_load.
+SLOW = ('train, Pretrained', 'train, teacher')
+
+
+@pytest.mark.parametrize(
+    'number',
+    [
+        pytest.param(n, id=name, marks=[pytest.mark.slow] * (name in SLOW))
+        for n, name in enumerate(NAMES)
+    ],
+)
 def test_a_tool_refuses_a_crafted_file(commands, tmp_path, number):
     canary = tmp_path / 'canary'
     crafted = FILES[number % len(FILES)]

@@ -13,6 +13,7 @@ from mmrapidnet.checkpoints.convert.detect import BARE, Kind, choose_weights, fi
 from mmrapidnet.checkpoints.convert.key_maps import AUTHORS, DENSE_MODELS, TIMM_REPVIT
 from mmrapidnet.checkpoints.convert.match import check_model, match
 from mmrapidnet.checkpoints.dataset_meta import get_meta, get_old_labels
+from mmrapidnet.checkpoints.safe_load.load import load
 from mmrapidnet.checkpoints.save import check_destination, sha256_of, write_checkpoint
 from mmrapidnet.checkpoints.state_dict import shorten
 from mmrapidnet.utils.errors import UserError, sanitize
@@ -29,7 +30,7 @@ class Conversion:
     Attributes:
         source: Name of the published file.
         sha256: Its hash.
-        kind: What it was recognised as.
+        kind: What it was detected to be.
         model: Name of the model, such as 'rapidnet_s'.
         weights: The entry of the file whose weights were taken.
         tensors: The number of tensors, all of which were matched.
@@ -88,13 +89,16 @@ def convert_checkpoint(
         UserError: If the file cannot be read, is none of these, has been converted
             before or does not fit, or ``dst`` cannot be written.
     """
-    from mmrapidnet.checkpoints.safe_load.load import load
-
     src, dst = Path(src), Path(dst)
     check_destination(src, dst)
     check_model(model)
     content = load(src)
-    _refuse_converted(content, src)
+    record = get_meta(content).get(RECORD)
+    if isinstance(record, dict):
+        raise UserError(
+            f'{src} was converted before, from {sanitize(record.get("source"))}: it is '
+            "in mmrapidnet's names already; use it as it is"
+        )
     entry, weights = choose_weights(content, ema, str(src))
     kind = _detect(weights, src)
     configs = configs or Path(__file__).parents[2] / '.mim' / 'configs'
@@ -113,20 +117,11 @@ def convert_checkpoint(
     )
     state = {ours: weights[theirs] for ours, theirs in names.items()}
     meta = {RECORD: asdict(conversion)}
-    # Where there is none, the libraries fall back on their own labels.
+    # Without them the libraries fall back on their own labels.
     if labels:
         meta['dataset_meta'] = labels
     write_checkpoint(dst, state, meta)
     return conversion
-
-
-def _refuse_converted(content: dict[str, Any], src: Path) -> None:
-    record = get_meta(content).get(RECORD)
-    if isinstance(record, dict):
-        raise UserError(
-            f'{src} was converted before, from {sanitize(record.get("source"))}: it is '
-            "in mmrapidnet's names already; use it as it is"
-        )
 
 
 def _detect(weights: dict[str, Tensor], src: Path) -> Kind:

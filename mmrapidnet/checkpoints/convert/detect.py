@@ -50,7 +50,7 @@ class Kind:
 
 
 def find_kind(names: Iterable[str]) -> Kind | None:
-    """Recognise a published file.
+    """Detect what a published file is.
 
     Args:
         names: The names of its tensors.
@@ -140,24 +140,20 @@ def refuse_unconverted(content: dict[str, Any], checkpoint: str) -> None:
 
 def _find_entries(content: dict[str, Any]) -> list[tuple[str | None, str | None]]:
     """The known pairs of entries, None for each that the file has not."""
-
-    def if_there(name: str) -> str | None:
-        return name if name in content and isinstance(content[name], dict) else None
-
-    return [(if_there(plain), if_there(average)) for plain, average in _ENTRIES]
+    return [
+        tuple(name if isinstance(content.get(name), dict) else None for name in pair)
+        for pair in _ENTRIES
+    ]
 
 
 def _clean(weights: dict[Any, Any], entry: str, source: str) -> dict[str, Tensor]:
     for name, value in weights.items():
         if not isinstance(value, Tensor):
-            kind = type(value).__name__
             raise UserError(
                 f'{source} cannot be converted: {name} in {entry} is no tensor, but of '
-                f'type {kind}'
+                f'type {type(value).__name__}'
             )
-    clean = {
-        str(name).removeprefix('module.'): value for name, value in weights.items()
-    }
+    clean = {str(k).removeprefix('module.'): value for k, value in weights.items()}
     if len(clean) < len(weights):
         raise UserError(
             f"{source} cannot be converted: names in {entry} differ in 'module.' alone"

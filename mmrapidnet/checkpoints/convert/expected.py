@@ -32,7 +32,7 @@ def backbone_shapes(key_map: KeyMap, arch: str) -> Shapes:
     """The tensors of a backbone.
 
     Args:
-        key_map: The family's key_map.
+        key_map: The family's key map.
         arch: The arch.
 
     Returns:
@@ -47,7 +47,7 @@ def classifier_shapes(
     """The tensors of a classifier, sized as those of a file.
 
     Args:
-        key_map: The key_map of the file.
+        key_map: The key map of the file.
         arch: The arch of the backbone.
         weights: The file's tensors.
         source: The file's name, for messages.
@@ -64,11 +64,8 @@ def classifier_shapes(
         argument: _length(weights, name, source)
         for argument, name in key_map.classifier_sizes.items()
     }
-    top = _build(
-        dict(
-            type=key_map.classifier_type, in_channels=backbone.out_channels[-1], **sizes
-        )
-    )
+    sizes['in_channels'] = backbone.out_channels[-1]
+    top = _build(dict(type=key_map.classifier_type, **sizes))
     return {**_shapes(backbone, BACKBONE), **_shapes(top, CLASSIFIER)}
 
 
@@ -113,7 +110,7 @@ def dense_shapes(
         return _shapes(_build(cfg.model))
 
 
-class WithoutWeights(TorchFunctionMode):
+class _WithoutWeights(TorchFunctionMode):
     """Lets layers make their parameters without memory.
 
     A plain ``torch.device('meta')`` would also take the tensors that constructors
@@ -130,7 +127,7 @@ class WithoutWeights(TorchFunctionMode):
 
 
 def _build(cfg: dict[str, Any]) -> nn.Module:
-    with WithoutWeights():
+    with _WithoutWeights():
         return MODELS.build(cfg)
 
 

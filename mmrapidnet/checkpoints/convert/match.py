@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -16,7 +15,7 @@ from mmrapidnet.checkpoints.convert.expected import (
     list_archs,
 )
 from mmrapidnet.checkpoints.convert.key_maps import AUTHORS
-from mmrapidnet.checkpoints.state_dict import shorten
+from mmrapidnet.checkpoints.state_dict import Mismatch, compare
 from mmrapidnet.utils.errors import UserError
 
 
@@ -101,41 +100,8 @@ def _check_family(kind: Kind, model: str, source: str) -> str:
     return arch
 
 
-@dataclass(frozen=True)
-class _StateDictCheck:
-    """What keeps a file from fitting a model, in published names."""
-
-    missing: list[str]
-    reshaped: list[str]
-    surplus: list[str]
-
-    @property
-    def total(self) -> int:
-        return len(self.missing) + len(self.reshaped) + len(self.surplus)
-
-    def __str__(self) -> str:
-        parts = {
-            'missing': self.missing,
-            'other shapes': self.reshaped,
-            'not accounted for': self.surplus,
-        }
-        return '; '.join(
-            f'{title} {len(names)}: {shorten(names)}'
-            for title, names in parts.items()
-            if names
-        )
-
-
 def _compare(
     shapes: Shapes, names: dict[str, str], weights: dict[str, Tensor]
-) -> _StateDictCheck:
-    expected = {names[ours]: shape for ours, shape in shapes.items()}
-    return _StateDictCheck(
-        missing=[name for name in expected if name not in weights],
-        reshaped=[
-            f'{name} {tuple(weights[name].shape)} instead of {tuple(shape)}'
-            for name, shape in expected.items()
-            if name in weights and weights[name].shape != shape
-        ],
-        surplus=[name for name in weights if name not in expected],
-    )
+) -> Mismatch:
+    """What keeps a file from fitting a model, in published names."""
+    return compare({names[ours]: shape for ours, shape in shapes.items()}, weights)

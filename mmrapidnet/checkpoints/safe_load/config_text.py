@@ -1,19 +1,13 @@
-"""Reads the config text stored in a checkpoint as data, never as code.
+"""Read the config text stored in a checkpoint as data, never as code.
 
-Reason:
-    mmengine writes ``Config.pretty_text``, which is Python, into every
-    checkpoint; ``Runner.resume`` executes the text in ``meta['config']`` (to
-    read ``gpu_ids``), and an inferencer that is given no config executes the
-    one in the message hub or ``meta['cfg']``.  Whoever wrote the file would
-    so run any code, safe unpickling or not.
+mmengine writes ``Config.pretty_text``, which is Python, into every checkpoint;
+``Runner.resume`` executes the text in ``meta['config']`` (to read ``gpu_ids``), and an
+inferencer that is given no config executes the one in the message hub or
+``meta['cfg']``.  Whoever wrote the file would so run any code, safe unpickling or not.
 
-Condition:
-    Applied by `mmrapidnet.compat.safe_checkpoints` to every checkpoint loaded.
-
-What it does:
-    Rewrites these texts from their parsed literals, without the names at which
-    ``Config.fromfile`` imports or executes something else.  A text that is
-    not made of literals alone is replaced by an empty one, with a warning.
+So these texts are written anew from their parsed literals, without the names at which
+``Config.fromfile`` imports or executes something else.  A text that is not made of
+literals alone is replaced by an empty one, with a warning.
 """
 
 import ast

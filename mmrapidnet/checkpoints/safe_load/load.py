@@ -24,6 +24,9 @@ from mmrapidnet.checkpoints.safe_load import (
 from mmrapidnet.checkpoints.safe_load.allowed_globals import allowed_globals
 from mmrapidnet.utils.errors import UserError, sanitize
 
+# Whether ``safe_globals`` takes (object, name) pairs.
+TORCH_KNOWS_STAND_INS = torch.__version__ >= (2, 6)
+
 
 def load(path: str | os.PathLike, map_location: Any = 'cpu') -> dict:
     """Load a checkpoint file, executing nothing of it.
@@ -103,26 +106,22 @@ def load_stream(file: BinaryIO, name: str, map_location: Any) -> dict:
 
 
 def _read(file: BinaryIO, map_location: Any) -> Any:
-    file_bytes = _length(file)
-    if safetensors_file.is_safetensors(file):
+    start = file.tell()
+    head = file.read(safetensors_file.HEAD_BYTES)
+    file_bytes = file.seek(0, os.SEEK_END) - start
+    file.seek(start)
+    if safetensors_file.is_safetensors(head):
         content = safetensors_file.read(file, map_location)
     else:
-        if zip_records.is_zip(file):
+        if head.startswith(zip_records.MAGIC):
             zip_records.check(file, file_bytes)
         content = _unpickle(file, map_location)
     plain_data.check(content, file_bytes, meta=str(map_location) == 'meta')
     return content
 
 
-def _length(file: BinaryIO) -> int:
-    start = file.tell()
-    length = file.seek(0, os.SEEK_END) - start
-    file.seek(start)
-    return length
-
-
 def _unpickle(file: BinaryIO, map_location: Any) -> Any:
-    if not _torch_knows_stand_ins():
+    if not TORCH_KNOWS_STAND_INS:
         return unpickler.load(file, map_location)
     stand_ins = [(item, name) for name, item in allowed_globals().items()]
     with _allowing_only(stand_ins):
@@ -143,12 +142,6 @@ def _allowing_only(names: list[tuple[Any, str]]) -> Iterator[None]:
             yield
     finally:
         torch.serialization.add_safe_globals(others)
-
-
-def _torch_knows_stand_ins() -> bool:
-    """Whether ``safe_globals`` takes (object, name) pairs: since torch 2.6."""
-    major, minor = torch.__version__.split('.')[:2]
-    return (int(major), int(minor)) >= (2, 6)
 
 
 def _explain(name: str, error: Exception) -> str:

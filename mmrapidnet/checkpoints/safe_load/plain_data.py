@@ -1,18 +1,11 @@
-"""Holds what was loaded from a checkpoint to be data, all the way down.
+"""Hold what was loaded from a checkpoint to be data, all the way down.
 
-Reason:
-    A file that calls allowed names alone can still bring objects that are not
-    data: a function in the place of a method (``OrderedDict`` and tensors take
-    attributes from a file), hooks on a tensor, a tensor that claims a terabyte
-    over four bytes or has no memory at all.  Whoever uses these later would call
-    what the file chose, or fail far from here.
-
-Condition:
-    Applied by `mmrapidnet.compat.safe_checkpoints` to every checkpoint loaded.
-
-What it does:
-    Visits every object once and refuses all but numbers, text, plain containers
-    of them, arrays, and dense tensors of memory that is there.
+A file that calls allowed names alone can still bring objects that are not data: a
+function in the place of a method (``OrderedDict`` and tensors take attributes from a
+file), hooks on a tensor, a tensor that claims a terabyte over four bytes or has no
+memory at all.  Whoever uses these later would call what the file chose, or fail far
+from here.  So every object is visited once, and all but numbers, text, plain containers
+of them, arrays, and dense tensors of memory that is there are refused.
 """
 
 import argparse

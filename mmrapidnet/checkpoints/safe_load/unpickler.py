@@ -1,18 +1,14 @@
 """A restricted unpickler for torch before 2.6.
 
-Reason:
-    Before 2.6 ``torch.load(weights_only=True)`` knows no stand-ins for names,
-    and before 2.4 it allows no further names at all, so that mmengine's own
-    checkpoints could only be loaded by running whatever a file asks for.  torch 2.1
-    also makes a storage as long as the file claims over a record of any length, so
-    that its end lies in foreign memory.
+Before 2.6 ``torch.load(weights_only=True)`` knows no stand-ins for names, and before
+2.4 it allows no further names at all, so that mmengine's own checkpoints could only be
+loaded by running whatever a file asks for.  torch 2.1 also makes a storage as long as
+the file claims over a record of any length, so that its end lies in foreign memory.
 
-What it does:
-    Acts as the ``pickle_module`` of ``torch.load``: names are looked up in
-    torch's table for weights and in
-    `mmrapidnet.checkpoints.safe_load.allowed_globals`, never imported; only
-    what these tables hold may be called, only objects of their types take a state,
-    and no storage is longer than its record.
+This one acts as the ``pickle_module`` of ``torch.load``: names are looked up in torch's
+table for weights and in `mmrapidnet.checkpoints.safe_load.allowed_globals`, never
+imported; only what these tables hold may be called, only objects of their types take a
+state, and no storage is longer than its record.
 """
 
 import io
@@ -21,6 +17,7 @@ import types
 from _codecs import encode
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from typing import Any, BinaryIO, ClassVar
 
 import torch
@@ -102,7 +99,6 @@ class Unpickler(pickle._Unpickler):
     """
 
     lengths: ClassVar[dict[str, int] | None] = None
-    dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, file: BinaryIO, **kwargs: Any) -> None:
         super().__init__(file, **kwargs)
@@ -120,75 +116,65 @@ class Unpickler(pickle._Unpickler):
         if not any(item is known for known in self.table.values()):
             raise pickle.UnpicklingError(f'a call of {type(item).__name__} is not data')
 
-    def _reduce(self) -> None:
-        self._check_known(self.stack[-2])
-        pickle._Unpickler.load_reduce(self)
-
-    def _newobj(self) -> None:
-        self._check_known(self.stack[-2])
-        pickle._Unpickler.load_newobj(self)
-
-    def _build(self) -> None:
-        self._check_known(type(self.stack[-2]))
-        pickle._Unpickler.load_build(self)
-
-    def _binpersid(self) -> None:
+    def _check_storage(self, identity: Any) -> None:
         # Of the others, `module` makes old loaders compare and write source files.
-        identity = self.stack[-1]
         if not (isinstance(identity, tuple) and identity[0] == 'storage'):
             raise pickle.UnpicklingError('a reference to other than a storage')
-        if self.lengths is not None:
-            self._check_length(*identity[1:])
-        pickle._Unpickler.load_binpersid(self)
-
-    def _check_length(self, kind: Any, key: str, _: Any, count: int) -> None:
+        if self.lengths is None:
+            return
+        _, kind, key, _, count = identity
         untyped = kind is torch.UntypedStorage
         size = 1 if untyped else torch._utils._element_size(kind.dtype)
         if not 0 <= count * size <= self.lengths[key]:
             raise pickle.UnpicklingError('a storage is longer than its record')
 
-    def _append(self) -> None:
-        self._check_is(self.stack[-2], list)
-        pickle._Unpickler.load_append(self)
-
-    def _appends(self) -> None:
-        self._check_is(self.metastack[-1][-1], list)
-        pickle._Unpickler.load_appends(self)
-
-    def _setitem(self) -> None:
-        self._check_is(self.stack[-3], dict, OrderedDict, Counter)
-        pickle._Unpickler.load_setitem(self)
-
-    def _setitems(self) -> None:
-        self._check_is(self.metastack[-1][-1], dict, OrderedDict, Counter)
-        pickle._Unpickler.load_setitems(self)
-
-    def _check_is(self, item: Any, *kinds: type) -> None:
+    def _check_type(self, item: Any, *kinds: type) -> None:
         if type(item) not in kinds:
             raise pickle.UnpicklingError(f'{type(item).__name__} is no container')
 
-    def _other(self) -> None:
+    def _refuse(self) -> None:
         raise pickle.UnpicklingError('an instruction that checkpoints do not use')
 
-    dispatch.update(
-        {
-            pickle.REDUCE[0]: _reduce,
-            pickle.NEWOBJ[0]: _newobj,
-            pickle.BUILD[0]: _build,
-            pickle.BINPERSID[0]: _binpersid,
-            pickle.APPEND[0]: _append,
-            pickle.APPENDS[0]: _appends,
-            pickle.SETITEM[0]: _setitem,
-            pickle.SETITEMS[0]: _setitems,
-            pickle.PERSID[0]: _other,
-            pickle.INST[0]: _other,
-            pickle.OBJ[0]: _other,
-            pickle.NEWOBJ_EX[0]: _other,
-            pickle.ADDITEMS[0]: _other,
-            pickle.EXT1[0]: _other,
-            pickle.EXT2[0]: _other,
-            pickle.EXT4[0]: _other,
-            pickle.NEXT_BUFFER[0]: _other,
-            pickle.READONLY_BUFFER[0]: _other,
-        }
-    )
+
+_DICTS = (dict, OrderedDict, Counter)
+# What is checked before an instruction is carried out, by its code.
+_CHECKS = {
+    pickle.REDUCE: lambda self: self._check_known(self.stack[-2]),
+    pickle.NEWOBJ: lambda self: self._check_known(self.stack[-2]),
+    pickle.BUILD: lambda self: self._check_known(type(self.stack[-2])),
+    pickle.BINPERSID: lambda self: self._check_storage(self.stack[-1]),
+    pickle.APPEND: lambda self: self._check_type(self.stack[-2], list),
+    pickle.APPENDS: lambda self: self._check_type(self.metastack[-1][-1], list),
+    pickle.SETITEM: lambda self: self._check_type(self.stack[-3], *_DICTS),
+    pickle.SETITEMS: lambda self: self._check_type(self.metastack[-1][-1], *_DICTS),
+}
+_UNUSED = (
+    pickle.PERSID,
+    pickle.INST,
+    pickle.OBJ,
+    pickle.NEWOBJ_EX,
+    pickle.ADDITEMS,
+    pickle.EXT1,
+    pickle.EXT2,
+    pickle.EXT4,
+    pickle.NEXT_BUFFER,
+    pickle.READONLY_BUFFER,
+)
+
+
+def _checked(code: bytes) -> Callable[[Unpickler], None]:
+    """The instruction as Python carries it out, behind its check."""
+    check, carry_out = _CHECKS[code], pickle._Unpickler.dispatch[code[0]]
+
+    def run(self: Unpickler) -> None:
+        check(self)
+        carry_out(self)
+
+    return run
+
+
+Unpickler.dispatch = {
+    **pickle._Unpickler.dispatch,
+    **{code[0]: _checked(code) for code in _CHECKS},
+    **{code[0]: Unpickler._refuse for code in _UNUSED},
+}

@@ -1,31 +1,18 @@
-"""Holds the archive of a checkpoint to what PyTorch writes.
+"""Hold the archive of a checkpoint to what PyTorch writes.
 
-Reason:
-    PyTorch reads any zip archive.  One that is compressed may claim records of
-    any size, which are read whole before anything of them is looked at, and with
-    two records of one name it depends on the reader which of them counts.
-
-Condition:
-    Applied by `mmrapidnet.compat.safe_checkpoints` to every zip archive.
-
-What it does:
-    Refuses archives with compressed records, with records that overlap, or with
-    two of one name; ``torch.save`` writes none of these.
+PyTorch reads any zip archive.  One that is compressed may claim records of any size,
+which are read whole before anything of them is looked at, and with two records of one
+name it depends on the reader which of them counts.  So archives with compressed
+records, with records longer than the file, or with two of one name are refused;
+``torch.save`` writes none of these.
 """
 
 import pickle
 import zipfile
 from typing import BinaryIO
 
-_MAGIC = b'PK\x03\x04'
-
-
-def is_zip(file: BinaryIO) -> bool:
-    """Whether an open file starts as an archive; its position is kept."""
-    start = file.tell()
-    head = file.read(len(_MAGIC))
-    file.seek(start)
-    return head == _MAGIC
+# How an archive starts.
+MAGIC = b'PK\x03\x04'
 
 
 def check(file: BinaryIO, file_bytes: int) -> None:

@@ -11,22 +11,9 @@ from helpers.accepted_files import ACCEPTED
 from helpers.commands import run_tool
 from mmengine.logging import HistoryBuffer
 
-from mmrapidnet import compat
 from mmrapidnet.checkpoints.safe_load import load as safe_load
 
 OLD = ('mmengine', 'mmdet 2.x', 'MobileViG', 'torchvision, bare')
-
-
-@pytest.fixture(autouse=True)
-def _patched():
-    compat.apply()
-
-
-@pytest.fixture(params=['torch', 'restricted_unpickler'])
-def _either_way(request, monkeypatch):
-    """Both ways of loading: that of torch >= 2.6 and that of older ones."""
-    if request.param == 'restricted_unpickler':
-        monkeypatch.setattr(safe_load, '_torch_knows_stand_ins', lambda: False)
 
 
 def assert_same(ours, theirs):
@@ -57,7 +44,7 @@ def assert_same(ours, theirs):
         assert ours == theirs
 
 
-@pytest.mark.usefixtures('_either_way')
+@pytest.mark.usefixtures('either_way')
 @pytest.mark.parametrize('name', ACCEPTED)
 def test_a_checkpoint_loads_with_all_it_holds(tmp_path, name):
     content = ACCEPTED[name]()
@@ -84,7 +71,7 @@ def assert_same_but_for_buffers(loaded, stock):
     assert_same(loaded, stock)
 
 
-@pytest.mark.usefixtures('_either_way')
+@pytest.mark.usefixtures('either_way')
 @pytest.mark.parametrize('name', OLD)
 def test_the_format_before_torch_1_6_loads(tmp_path, name):
     path = tmp_path / 'old.pth'
@@ -133,7 +120,7 @@ def test_what_each_library_writes_is_resumed(kind, shapes_root, tmp_path, monkey
     assert done.returncode == 0, done.stderr
     path = tmp_path / 'run' / name
     for knows in (True, False):
-        monkeypatch.setattr(safe_load, '_torch_knows_stand_ins', lambda k=knows: k)
+        monkeypatch.setattr(safe_load, 'TORCH_KNOWS_STAND_INS', knows)
         loaded = safe_load.load(path)
         assert loaded['optimizer']['state']
         assert len(loaded['message_hub']['log_scalars']['train/loss'].data[0]) >= 2
