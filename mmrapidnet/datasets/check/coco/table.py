@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from mmrapidnet.datasets.check.problem import Problem
 from mmrapidnet.datasets.check.source import Source
 
 _NO_LABEL = -1
@@ -145,6 +147,42 @@ class CocoTable:
         image = self.images.get(annotation['image_id'])
         owner = f' of {image["file_name"]}' if image else ''
         return f'annotation {annotation["id"]}{owner}'
+
+    def size_of(self, row: int) -> tuple[int, int]:
+        """Height and width of the image of an object, which has one.
+
+        Args:
+            row: Which.
+
+        Returns:
+            Pixels.
+        """
+        image = self.images[self.annotations[row]['image_id']]
+        return image['height'], image['width']
+
+    def problem(
+        self, kind: str, detail: str, record: str = '', stops: bool = True
+    ) -> Problem:
+        """A problem of this file; the arguments are those of `Problem`."""
+        return Problem(kind, self.path, detail, record, stops)
+
+    def problems(
+        self, rows: Sequence[bool], kind: str, detail: str, stops: bool = True
+    ) -> Iterator[Problem]:
+        """A problem of each of some objects.
+
+        Args:
+            rows: (N,) Whether an object has it.
+            kind: What it is.
+            detail: What was found, with the fields of an annotation in braces.
+            stops: Whether training or testing cannot go on.  Defaults to True.
+
+        Yields:
+            The problems, in the order of the file.
+        """
+        for row in np.flatnonzero(rows):
+            told = detail.format_map(self.annotations[row])
+            yield self.problem(kind, told, self.name(row), stops)
 
     def _flags(self, tell: Any) -> np.ndarray:
         return np.fromiter(map(tell, self.annotations), dtype=bool)
