@@ -6,6 +6,7 @@ given bad input, and it is the same for all.
 
 import contextlib
 import functools
+import gc
 import json
 import multiprocessing
 import os
@@ -85,6 +86,7 @@ def _import_libraries() -> None:
     for name in _LIBRARIES:
         if find_spec(name.partition('.')[0]):
             import_module(name)
+    gc.freeze()  # forks that collect garbage need not copy what they share
 
 
 def _fork(command: Sequence[str], cwd: str, folder: str, timeout: float) -> int | None:
