@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 
 from mmrapidnet.datasets.check.class_counts import check_labels, check_two_classes
 from mmrapidnet.datasets.check.evaluators import check_evaluators
-from mmrapidnet.datasets.check.layout import check_layout, hint_of
+from mmrapidnet.datasets.check.layout import check_layout
 from mmrapidnet.datasets.check.problem import Problem
 from mmrapidnet.datasets.check.run import check_sample, find_in_records, find_problems
 from mmrapidnet.datasets.check.source import Sample, Source, sources_of
@@ -39,7 +39,7 @@ def check_datasets(cfg: Config, dataloaders: list[str], thorough: bool = False) 
     """
     found = []
     for source in sources_of(cfg, dataloaders):
-        check_layout(source.config, hint_of(cfg))
+        check_layout(source, cfg)
         # COCO's own file is half a gigabyte: it is enough that one process reads it.
         if _is_first_process():
             problems, samples = find_in_records(source)

@@ -23,7 +23,7 @@ from mmrapidnet.datasets.check.label_maps import (
     check_label_map,
     label_map_samples,
 )
-from mmrapidnet.datasets.check.layout import check_layout, hint_of
+from mmrapidnet.datasets.check.layout import check_layout
 from mmrapidnet.datasets.check.model_classes import check_model_classes
 from mmrapidnet.datasets.check.problem import Problem
 from mmrapidnet.datasets.check.source import Sample, Source, sources_of
@@ -50,7 +50,7 @@ def find_problems(
     problems, found, counted = [], [], []
     for source in sources_of(cfg, dataloaders):
         try:
-            check_layout(source.config, hint_of(cfg))
+            check_layout(source, cfg)
             in_records, samples = find_in_records(source, thorough=True)
         except UserError as error:
             root = source.config.get('data_root') or '.'

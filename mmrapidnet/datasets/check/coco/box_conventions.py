@@ -68,29 +68,13 @@ def find_convention(
 
 
 def agree(corners: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Whether boxes are the bounds of masks, but for rounding.
-
-    Args:
-        corners: (N, 4) Left, top, right, bottom.
-        bounds: (N, 4) The same of each mask.
-
-    Returns:
-        (N,) Whether they are.
-    """
+    """(N,) Whether boxes are the bounds of masks but for rounding, both as corners."""
     close = (np.abs(corners - bounds) <= TOLERANCE).all(1)
     return close | (_overlap(corners, bounds) > _MOST)
 
 
 def contradict(corners: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Whether boxes have less than half in common with masks.
-
-    Args:
-        corners: (N, 4) Left, top, right, bottom.
-        bounds: (N, 4) The same of each mask.
-
-    Returns:
-        (N,) Whether they do.
-    """
+    """(N,) Whether boxes have less than half in common with masks."""
     far = (np.abs(corners - bounds) > TOLERANCE).any(1)
     return far & (_overlap(corners, bounds) < _FEW)
 

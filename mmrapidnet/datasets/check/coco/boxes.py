@@ -21,7 +21,7 @@ from mmrapidnet.datasets.check.coco.box_conventions import (
     find_convention,
 )
 from mmrapidnet.datasets.check.coco.masks import area_of, bounds_of
-from mmrapidnet.datasets.check.coco.records import are_numbers, find_record_fault
+from mmrapidnet.datasets.check.coco.records import are_numbers, find_record_fault, named
 from mmrapidnet.datasets.check.coco.table import CocoTable
 from mmrapidnet.datasets.check.problem import FIXABLE, Change, Problem
 
@@ -31,33 +31,18 @@ _DIGITS = 2  # of a corrected box, behind the point
 _NO_BOUNDS = (math.nan,) * 4
 
 
-def check_boxes(table: CocoTable, thorough: bool) -> Iterator[Problem]:
-    """Look for boxes without extent, away from their images, or of another convention.
-
-    Args:
-        table: The records.
-        thorough: Whether to look at every mask.
-
-    Yields:
-        What was found.
-    """
+def check_boxes(table: CocoTable) -> Iterator[Problem]:
+    """Look for boxes of no extent, off their images, or of another convention."""
     infinite, detail = table.used & ~table.finite, 'bbox {bbox}, area {area}'
     yield from table.problems(infinite, 'box that is not finite', detail)
-    of_all = list(_check_all(table, thorough))
+    of_all = list(_check_all(table))
     yield from of_all
     if not any(problem.stops for problem in of_all):
         yield from _check_each(table)
 
 
 def fix_boxes(content: dict[str, list]) -> Iterator[Change]:
-    """Take boxes from masks where they are wrong, and fill in areas.
-
-    Args:
-        content: The content of an annotation file, changed in place.
-
-    Yields:
-        What was changed.
-    """
+    """Take boxes from masks where they are wrong, and fill in areas."""
     yield from _drop_empty(content)
     objects = list(_objects(content))
     convention = _convention_of(objects)
@@ -77,10 +62,10 @@ def fix_boxes(content: dict[str, list]) -> Iterator[Change]:
                 yield Change(kind, thing.where, f'area {area} -> {new}')
 
 
-def _check_all(table: CocoTable, thorough: bool) -> Iterator[Problem]:
+def _check_all(table: CocoTable) -> Iterator[Problem]:
     """Whether the boxes of the file as a whole are written as COCO has them."""
     rows = np.flatnonzero(table.used & table.finite)
-    bounds = _bounds(table, rows, thorough)
+    bounds = _bounds(table, rows)
     boxes, sizes = table.boxes[rows], table.sizes[rows]
     convention = find_convention(boxes, bounds, table.areas[rows], sizes)
     if convention == FRACTIONS:
@@ -117,11 +102,11 @@ def _check_all(table: CocoTable, thorough: bool) -> Iterator[Problem]:
         yield table.problem(kind, f'{detail}; {FIXABLE}', first)
 
 
-def _bounds(table: CocoTable, rows: np.ndarray, thorough: bool) -> np.ndarray:
+def _bounds(table: CocoTable, rows: np.ndarray) -> np.ndarray:
     """(N, 4) Bounds of masks, of some hundreds unless thorough; NaN of the others."""
     bounds = np.full((len(rows), 4), np.nan)
     looked_at = range(len(rows))
-    if not thorough and len(rows) > _SAMPLE:
+    if not table.thorough and len(rows) > _SAMPLE:
         looked_at = np.linspace(0, len(rows) - 1, _SAMPLE).astype(int)
     for place in looked_at:
         row = rows[place]
@@ -209,12 +194,11 @@ def _objects(content: dict[str, list]) -> Iterator[_Object]:
         for image in content['images']
         if not find_record_fault('images', image, evaluated=False)
     }
-    for number, record in enumerate(content['annotations']):
-        owner = record.get('image_id') if isinstance(record, dict) else None
+    for where, record in named(content, 'annotations'):
+        owner = record.get('image_id')
         if isinstance(owner, (int, str)) and owner in sizes:
-            size = sizes[owner]
-            bounds = bounds_of(record.get('segmentation'), size)
-            yield _Object(record, f'annotations[{number}]', size, bounds)
+            bounds = bounds_of(record.get('segmentation'), sizes[owner])
+            yield _Object(record, where, sizes[owner], bounds)
 
 
 def _convention_of(objects: list[_Object]) -> str:

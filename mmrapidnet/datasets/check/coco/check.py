@@ -66,11 +66,10 @@ def coco_samples(
         detail = f'pycocotools cannot read it; {FIXABLE}'
         problems.append(Problem('byte-order mark', path, detail))
     problems += drop_damaged(content, path, source.evaluated)
-    table = CocoTable(content, source)
-    problems += [*check_classes(table), *check_ids(table, thorough)]
+    table = CocoTable(content, source, thorough)
+    problems += [*check_classes(table), *check_ids(table)]
     if source.annotated:
-        problems += check_boxes(table, thorough)
-        problems += check_masks(table, thorough)
+        problems += [*check_boxes(table), *check_masks(table)]
     # Whatever else is left follows from what stops the run.
     if not any(problem.stops for problem in problems):
         problems += check_left(table)

@@ -20,12 +20,6 @@ def check_classes(table: CocoTable) -> Iterator[Problem]:
     A file may lack classes of the config, such as one that only has some of what a
     model tells apart.  It is another matter if it has none of them, or has one in
     another spelling.
-
-    Args:
-        table: The records.
-
-    Yields:
-        What was found.
     """
     kind = 'classes unlike the categories'
     names = list(dict.fromkeys(c['name'] for c in table.content['categories']))
@@ -52,15 +46,7 @@ def check_classes(table: CocoTable) -> Iterator[Problem]:
 
 
 def fix_classes(content: dict[str, list], classes: Sequence[str]) -> Iterator[Change]:
-    """Leave one category of each name, in the order of the classes.
-
-    Args:
-        content: The content of an annotation file, changed in place.
-        classes: The classes of the config.
-
-    Yields:
-        What was changed.
-    """
+    """Leave one category of each name, in the order of the classes of the config."""
     yield from _drop_empty_namesakes(content)
     places = {name: place for place, name in enumerate(classes)}
 

@@ -18,7 +18,7 @@ from mmrapidnet.datasets.check.coco.ids import fix_ids
 from mmrapidnet.datasets.check.coco.masks import fix_masks
 from mmrapidnet.datasets.check.coco.read import has_byte_order_mark, read_coco
 from mmrapidnet.datasets.check.coco.records import fix_types
-from mmrapidnet.datasets.check.layout import check_layout, hint_of
+from mmrapidnet.datasets.check.layout import check_layout
 from mmrapidnet.datasets.check.problem import Change
 from mmrapidnet.datasets.check.source import Source, sources_of
 from mmrapidnet.utils.atomic import write_atomic
@@ -60,15 +60,7 @@ def fix_annotations(cfg: Config, dataloaders: list[str], out: str) -> list[Chang
 
 
 def fix_content(content: dict[str, list], classes: Sequence[str]) -> list[Change]:
-    """Correct the content of an annotation file in place.
-
-    Args:
-        content: Its lists of records, each of which may be damaged.
-        classes: The classes of the config.
-
-    Returns:
-        What was changed.
-    """
+    """Correct the content of a file in place, for a config of some classes."""
     # Ids and types first, as masks and boxes need the sizes of their images.
     return [
         *fix_types(content),
@@ -82,7 +74,7 @@ def fix_content(content: dict[str, list], classes: Sequence[str]) -> list[Change
 def _only_source(cfg: Config, dataloaders: list[str]) -> Source:
     found = {}
     for source in sources_of(cfg, dataloaders):
-        check_layout(source.config, hint_of(cfg))
+        check_layout(source, cfg)
         if source.scope == 'mmdet' and reads_coco(source.dataset):
             found.setdefault(os.path.realpath(source.dataset.ann_file), source)
     if not found:

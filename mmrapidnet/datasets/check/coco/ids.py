@@ -7,23 +7,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mmrapidnet.datasets.check.coco.read import PARTS
-from mmrapidnet.datasets.check.coco.records import as_number, set_field
+from mmrapidnet.datasets.check.coco.records import as_number, named, set_field
 from mmrapidnet.datasets.check.coco.table import CocoTable
 from mmrapidnet.datasets.check.problem import FIXABLE, Change, Problem
 
 _KINDS = {'images': 'image', 'annotations': 'annotation', 'categories': 'category'}
 
 
-def check_ids(table: CocoTable, thorough: bool) -> Iterator[Problem]:
-    """Look for ids and names that stand for several records, or are of another type.
-
-    Args:
-        table: The records.
-        thorough: Whether to tell what has no effect, too.
-
-    Yields:
-        What was found.
-    """
+def check_ids(table: CocoTable) -> Iterator[Problem]:
+    """Look for ids and names that stand for several records, or are of another type."""
     for part in PARTS:
         yield from _repeated_ids(table, part)
     yield from _repeated_names(table)
@@ -34,7 +26,7 @@ def check_ids(table: CocoTable, thorough: bool) -> Iterator[Problem]:
     left_out = 'left out of training and evaluation'
     yield from _dangling(table, 'image_id', 'annotation of no image', 'left out')
     yield from _dangling(table, 'category_id', 'unknown category id', left_out)
-    if thorough:
+    if table.thorough:
         yield from table.problems(
             [not _is_usable(a['id']) for a in table.annotations],
             'annotation id that is no positive number',
@@ -44,20 +36,13 @@ def check_ids(table: CocoTable, thorough: bool) -> Iterator[Problem]:
 
 
 def fix_ids(content: dict[str, list]) -> Iterator[Change]:
-    """Give every record an id of its own, and let objects name what they are of by it.
-
-    Args:
-        content: The content of an annotation file, changed in place.
-
-    Yields:
-        What was changed.
-    """
+    """Give every record an id of its own, by which objects name what they are of."""
     for part, field in (('images', 'image_id'), ('categories', 'category_id')):
         yield from _unify(content[part], part)
         yield from _point(content, part, field)
     for part in PARTS:
         yield from _drop_copies(content, part)
-    annotations = [a for a in content['annotations'] if isinstance(a, dict)]
+    annotations = [annotation for _, annotation in named(content, 'annotations')]
     for old, new in number_annotations(annotations):
         yield Change('new annotation id', f'annotation {old!r}', f'{old!r} -> {new}')
 
@@ -95,14 +80,7 @@ def number_annotations(annotations: Iterable[dict[str, Any]]) -> list[tuple[Any,
 
 
 def has_id(record: Any) -> bool:
-    """Whether something is a record with an id that others can name.
-
-    Args:
-        record: Anything.
-
-    Returns:
-        Whether its id is a number or a text.
-    """
+    """Whether something is a record with an id, a number or a text."""
     return isinstance(record, dict) and isinstance(record.get('id'), (int, str))
 
 
@@ -199,12 +177,12 @@ def _point(content: dict[str, list], part: str, field: str) -> Iterator[Change]:
     """Let objects name their image or category as it is called."""
     known = {record['id'] for record in content[part] if has_id(record)}
     twins = _by_text(known)
-    for number, record in enumerate(content['annotations']):
-        value = record.get(field) if isinstance(record, dict) else None
+    for where, record in named(content, 'annotations'):
+        value = record.get(field)
         if isinstance(value, (int, str)) and value not in known:
             twin = twins.get(str(value))
             if twin is not None:
-                kind, where = f'{field} of the type of the id', f'annotations[{number}]'
+                kind = f'{field} of the type of the id'
                 yield set_field(record, field, twin, kind, where)
 
 

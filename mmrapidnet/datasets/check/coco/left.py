@@ -14,14 +14,7 @@ _MOST_NAMES = 10
 
 
 def check_left(table: CocoTable) -> Iterator[Problem]:
-    """Count what is left after everything that mmdet and pycocotools leave out.
-
-    Args:
-        table: The records.
-
-    Yields:
-        A stop if nothing is left; otherwise the classes of which nothing is.
-    """
+    """Count what is left after everything that mmdet and pycocotools leave out."""
     trains = not table.source.evaluated
     if not table.images or (trains and not table.kept_images):
         yield table.problem('no image left', _lost_images(table))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mmrapidnet.datasets.check.coco.records import are_numbers
+from mmrapidnet.datasets.check.coco.records import are_numbers, named
 from mmrapidnet.datasets.check.coco.table import CocoTable
 from mmrapidnet.datasets.check.problem import FIXABLE, Change, Problem
 
@@ -29,16 +29,8 @@ class _Fault(NamedTuple):
     evaluates: bool = False
 
 
-def check_masks(table: CocoTable, thorough: bool) -> Iterator[Problem]:
-    """Look for masks that training or evaluation cannot read, or do without.
-
-    Args:
-        table: The records.
-        thorough: Whether to decode them.
-
-    Yields:
-        What was found.
-    """
+def check_masks(table: CocoTable) -> Iterator[Problem]:
+    """Look for masks that training or evaluation cannot read, or do without."""
     if not table.source.masks:
         return
     evaluated = table.source.evaluated
@@ -56,7 +48,7 @@ def check_masks(table: CocoTable, thorough: bool) -> Iterator[Problem]:
         return
     polygons = {}
     for row, mask in zip(rows, masks):
-        fault = _find_fault(mask, table.size_of(row), thorough)
+        fault = _find_fault(mask, table.size_of(row), table.thorough)
         if fault:
             survives = fault.trains and (fault.evaluates or not evaluated)
             detail = f'{fault.detail}{", not learnt from" if survives else ""}'
@@ -74,19 +66,12 @@ def check_masks(table: CocoTable, thorough: bool) -> Iterator[Problem]:
 
 
 def fix_masks(content: dict[str, list]) -> Iterator[Change]:
-    """Nest flat polygons, and take away what is none.
-
-    Args:
-        content: The content of an annotation file, changed in place.
-
-    Yields:
-        What was changed.
-    """
-    for number, record in enumerate(content['annotations']):
-        mask = record.get('segmentation') if isinstance(record, dict) else None
+    """Nest flat polygons, and take away what is none."""
+    for where, record in named(content, 'annotations'):
+        mask = record.get('segmentation')
         if not isinstance(mask, list) or not mask:
             continue
-        where, nested = f'annotations[{number}]', _nest_polygons(mask)
+        nested = _nest_polygons(mask)
         if nested:
             record['segmentation'] = nested
             detail = f'a list of {len(mask)} -> {len(nested)} polygons'

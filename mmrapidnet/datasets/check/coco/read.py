@@ -80,14 +80,7 @@ def read_coco(path: str | Path, annotated: bool = True) -> dict[str, list]:
 
 
 def has_byte_order_mark(path: str | Path) -> bool:
-    """Whether a file begins with the mark that some editors put before JSON.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Whether it does.
-    """
+    """Whether a file begins with the mark that some editors put before JSON."""
     with open(path, 'rb') as file:
         return file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
 

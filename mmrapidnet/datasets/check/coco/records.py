@@ -81,14 +81,7 @@ def find_record_fault(part: str, record: Any, evaluated: bool) -> str | None:
 
 
 def are_numbers(values: Any, count: int | None = None) -> bool:
-    """Whether something is a list of numbers, which need not be finite.
-
-    Args:
-        values: Anything.
-        count: How many there should be.  Defaults to None, for any number.
-
-    Returns:
-        Whether it is.
+    """Whether something is a list of numbers, finite or not, and of a count if given.
 
     Examples:
         >>> are_numbers([1, 2.5], 2), are_numbers([1, '2']), are_numbers(None)
@@ -102,13 +95,7 @@ def are_numbers(values: Any, count: int | None = None) -> bool:
 
 
 def as_number(value: Any) -> int | float | None:
-    """Read a number that may be written as text.
-
-    Args:
-        value: Anything.
-
-    Returns:
-        It as a number, whole ones as an integer; None if it is none or not finite.
+    """Read a finite number, which may be written as text; whole ones as integers.
 
     Examples:
         >>> as_number('640'), as_number(7.0), as_number('1.5'), as_number('a')
@@ -126,38 +113,25 @@ def as_number(value: Any) -> int | float | None:
 
 
 def set_field(record: dict, name: str, value: Any, kind: str, where: str) -> Change:
-    """Give a field of a record another value.
-
-    Args:
-        record: The record, changed in place.
-        name: The field, which may be new.
-        value: The value.
-        kind: What is done, in words that all of its kind share.
-        where: How the record is called.
-
-    Returns:
-        The change.
-    """
+    """Give a field of a record, which is called ``where``, another value."""
     old = repr(record[name]) if name in record else 'none'
     record[name] = value
     return Change(kind, where, f'{name} {old} -> {value!r}')
 
 
+def named(content: dict[str, list], part: str) -> Iterator[tuple[str, dict]]:
+    """What is a record in a part of a file, such as 'images', and how it is called."""
+    for number, record in enumerate(content[part]):
+        if isinstance(record, dict):
+            yield f'{part}[{number}]', record
+
+
 def fix_types(content: dict[str, list]) -> Iterator[Change]:
-    """Give the fields of records the types that mmdet and pycocotools read.
-
-    Args:
-        content: The content of an annotation file, changed in place.
-
-    Yields:
-        What was changed.
-    """
+    """Give the fields of records the types that mmdet and pycocotools read."""
     for part in PARTS:
-        for number, record in enumerate(content[part]):
-            if isinstance(record, dict):
-                where = f'{part}[{number}]'
-                for name, value, kind in _right_types(part, record):
-                    yield set_field(record, name, value, kind, where)
+        for where, record in named(content, part):
+            for name, value, kind in _right_types(part, record):
+                yield set_field(record, name, value, kind, where)
 
 
 def _image_fault(record: dict[str, Any]) -> str | None:
