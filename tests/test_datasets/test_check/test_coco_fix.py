@@ -231,5 +231,11 @@ def test_where_the_copy_goes(tmp_path):
         with pytest.raises(UserError, match=f'--fix {out} {expected}'):
             fix_annotations(cfg, ['val_dataloader'], str(out))
     assert path.read_bytes() == before
+    new = tmp_path / 'new.json'
     with pytest.raises(UserError, match="none of these data sets reads COCO's JSON"):
-        fix_annotations(cfg, ['no_dataloader'], str(tmp_path / 'new.json'))
+        fix_annotations(cfg, ['no_dataloader'], str(new))
+    CocoSplit(tmp_path, 'train').write()
+    several = r'these data sets read 2 annotation files, .*: choose one with --splits'
+    with pytest.raises(UserError, match=several):
+        fix_annotations(cfg, ['train_dataloader', 'val_dataloader'], str(new))
+    assert not new.exists()
