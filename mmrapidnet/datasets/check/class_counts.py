@@ -13,14 +13,7 @@ from mmrapidnet.datasets.check.source import Sample, Source
 
 
 def check_labels(found: Iterable[tuple[Source, Sequence[Sample]]]) -> list[Problem]:
-    """Count the images of each class, in classification.
-
-    Args:
-        found: Data sets with their samples.
-
-    Returns:
-        Classes without any; a stop where nothing is left to learn.
-    """
+    """Count the images of each class, in classification, as `check_counts` says."""
     counted = []
     for source, samples in found:
         classes = source.dataset.metainfo.get('classes')
@@ -57,11 +50,8 @@ def check_two_classes(
 ) -> Iterator[Problem]:
     """Read label maps until two classes have been met, usually in the first.
 
-    Args:
-        found: Data sets with their samples.
-
     Yields:
-        A stop where all of them were read in vain.
+        A stop where all of those that are used together were read in vain.
     """
     for group in _used_together(found):
         samples = ((source, sample) for source, samples in group for sample in samples)

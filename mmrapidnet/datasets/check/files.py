@@ -14,14 +14,7 @@ _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
 def check_files(samples: Iterable[Sample]) -> Iterator[Problem]:
-    """Look for every image and label map, reading folders and no file.
-
-    Args:
-        samples: The samples.
-
-    Yields:
-        Missing and empty files.
-    """
+    """Find missing and empty images and label maps, reading folders and no file."""
     sizes = cache(_sizes)
     for sample in samples:
         for kind, path in (('image', sample.image), ('label map', sample.label_map)):
@@ -69,14 +62,7 @@ def check_unnamed(
 
 
 def images_below(folder: str) -> Iterator[str]:
-    """Find the images in a folder and those below it.
-
-    Args:
-        folder: The folder.
-
-    Yields:
-        Their paths in order, known by suffix in whatever case.
-    """
+    """Paths in order of the images in a folder and below it, whatever their case."""
     for place, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):

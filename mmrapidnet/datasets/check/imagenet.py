@@ -13,14 +13,7 @@ from mmrapidnet.datasets.check.source import Sample, Source
 
 
 def class_samples(source: Source) -> tuple[list[Problem], list[Sample]]:
-    """List the images of a data set, by its list or by its folders.
-
-    Args:
-        source: A data set of mmpretrain.
-
-    Returns:
-        What is wrong with the list or the folders, and the samples.
-    """
+    """List the images of a data set by its list or folders, and what is wrong there."""
     dataset = source.dataset
     if dataset.ann_file:
         return _listed(Path(dataset.ann_file), source)

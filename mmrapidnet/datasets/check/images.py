@@ -92,17 +92,10 @@ def find_lost_depth(
 
 
 def find_thinness(height: int, width: int, source: Source) -> str | None:
-    """Say whether resizing with the ratio kept leaves under two pixels of a side.
+    """Say how small an image gets if its resizing leaves under two pixels of a side.
 
     mmcv cannot resize to none, and what it flips of one the libraries cannot pack.
-
-    Args:
-        height: Pixels.
-        width: Pixels.
-        source: The data set, which may resize nothing or leave small images out.
-
-    Returns:
-        What becomes of the image; None if nothing does.
+    What the data set leaves out as too small is none of it.
     """
     scale = source.smallest_scale
     if scale is None or min(height, width) < source.min_size:

@@ -19,14 +19,7 @@ LABELS = 256
 
 
 def label_map_samples(source: Source) -> tuple[list[Problem], list[Sample]]:
-    """List the images of a data set with their label maps.
-
-    Args:
-        source: A data set of mmsegmentation.
-
-    Returns:
-        What its suffixes leave out, and the samples.
-    """
+    """List the images and label maps of a data set, and what its suffixes leave out."""
     dataset = source.dataset
     samples = [
         Sample(info['img_path'], label_map=info.get('seg_map_path'))

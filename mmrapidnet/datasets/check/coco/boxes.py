@@ -76,30 +76,47 @@ def _check_all(table: CocoTable) -> Iterator[Problem]:
         yield table.problem('boxes as fractions of their images', detail)
         return
     masked = ~np.isnan(bounds[:, 0])
-    told_by = masked if masked.any() else ~masked
-    rows, boxes, sizes, bounds = (a[told_by] for a in (rows, boxes, sizes, bounds))
-    apart = contradict(as_corners(boxes), bounds)
+    if masked.any():
+        yield from _check_masked(table, rows[masked], bounds[masked], convention)
+        return
     hint = _say_edges(boxes, sizes)
-    if convention == COCO and masked.any():
-        unlike = np.zeros_like(table.used)
-        unlike[rows[apart]] = True
-        detail = 'bbox {bbox} and mask are used as they are'
-        unlike &= ~(table.small | table.outside)
-        yield from table.problems(unlike, 'box unlike its mask', detail, stops=False)
-    elif convention == COCO and hint:
+    if convention == CORNERS:
+        detail = f'bbox is {CORNERS} instead of {COCO}: so it has the area given'
+        yield _of_another_convention(table, rows, detail)
+    elif hint:
         kind = 'boxes that may be of another convention'
         yield table.problem(kind, hint, stops=False)
-    elif convention != COCO:
-        if convention == UNKNOWN:
-            detail = f'{apart.sum():,} of {len(rows):,} boxes contradict their masks'
-            detail += f'; {hint}' if hint else ' however they are read'
-        else:
-            detail = f'bbox is {convention} instead of {COCO}: so '
-            right = agree(as_corners(boxes, convention), bounds).sum()
-            agreeing = f'{right:,} of {len(rows):,} boxes agree with the masks'
-            detail += f'read, {agreeing}' if masked.any() else 'it has the area given'
-        kind, first = 'boxes of another convention', table.name(rows[0])
-        yield table.problem(kind, f'{detail}; {FIXABLE}', first)
+
+
+def _check_masked(
+    table: CocoTable, rows: np.ndarray, bounds: np.ndarray, convention: str
+) -> Iterator[Problem]:
+    """Whether boxes are written as COCO has them, which the bounds of masks tell."""
+    boxes, count = table.boxes[rows], f'{len(rows):,}'
+    apart = contradict(as_corners(boxes), bounds)
+    if convention == COCO:
+        unlike = np.zeros_like(table.used)
+        unlike[rows[apart]] = True
+        unlike &= ~(table.small | table.outside)
+        detail = 'bbox {bbox} and mask are used as they are'
+        yield from table.problems(unlike, 'box unlike its mask', detail, stops=False)
+        return
+    if convention == UNKNOWN:
+        hint = _say_edges(boxes, table.sizes[rows])
+        detail = f'{apart.sum():,} of {count} boxes contradict their masks'
+        detail += f'; {hint}' if hint else ' however they are read'
+    else:
+        right = agree(as_corners(boxes, convention), bounds).sum()
+        detail = (
+            f'bbox is {convention} instead of {COCO}: so read, {right:,} of {count} '
+            'boxes agree with the masks'
+        )
+    yield _of_another_convention(table, rows, detail)
+
+
+def _of_another_convention(table: CocoTable, rows: np.ndarray, detail: str) -> Problem:
+    kind, first = 'boxes of another convention', table.name(rows[0])
+    return table.problem(kind, f'{detail}; {FIXABLE}', first)
 
 
 def _bounds(table: CocoTable, rows: np.ndarray) -> np.ndarray:
