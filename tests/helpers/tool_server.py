@@ -22,7 +22,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from mmengine.runner import runner
 
+from helpers import cheap_runs
 from helpers.commands import REPO, find_script
 from mmrapidnet import compat
 
@@ -86,6 +88,8 @@ def _import_libraries() -> None:
     for name in _LIBRARIES:
         if find_spec(name.partition('.')[0]):
             import_module(name)
+    cheap_runs.apply()
+    runner.collect_env()
     gc.freeze()  # forks that collect garbage need not copy what they share
 
 
