@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from helpers import cheap_runs
 from mmengine.registry import DefaultScope
 
 from mmrapidnet import compat
 
 compat.apply()
+cheap_runs.apply()
 
 
 @pytest.fixture(scope='module', autouse=True)

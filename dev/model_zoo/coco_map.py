@@ -7,7 +7,7 @@ import io
 import json
 from pathlib import Path
 
-from mmrapidnet.datasets.check.coco.annotation_ids import number_annotations
+from mmrapidnet.datasets.check.coco.ids import number_annotations
 
 
 def measure_map(annotations: str | Path, detections: str | Path, kind: str) -> float:

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from mmrapidnet.compat.when_imported import when_imported
-from mmrapidnet.datasets.check.coco.annotation_ids import number_annotations
+from mmrapidnet.datasets.check.coco.ids import number_annotations
 from mmrapidnet.utils.errors import UserError
 
 _CATEGORY_AXES = {'precision': 2, 'recall': 1, 'scores': 2}

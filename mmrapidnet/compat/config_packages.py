@@ -4,20 +4,23 @@ Reason:
     mmengine looks for ``mmseg::`` configs in the package mmsegmentation; the fork of
     the OpenMMLab libraries brings mmseg in onedl-mmsegmentation, so that each config
     that builds on one ends with ``mmsegmentation is not installed``.  Packages that are
-    not on its own list have no configs for it, ours among them.
+    not on its own list have no configs for it, ours among them.  For each base config
+    of a library, mmengine reads a hundred metafiles that name no base.
 
 Condition:
-    There is a module mmseg, but no package mmsegmentation; for our own configs none.
+    There is a module mmseg, but no package mmsegmentation; otherwise none.
 
 What it does:
     Lets mmengine look for the module instead, as it does for mmdet, and find
     ``mmrapidnet::`` configs in the package that is imported: those that an installed
-    one carries, or those beside it in a checkout.
+    one carries, or those beside it in a checkout.  Bases are looked for in their place,
+    which saves a second whenever a config is read.
 """
 
 import difflib
 import functools
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 _OURS = 'mmrapidnet::'
@@ -63,6 +66,12 @@ def _with_ours(find: Callable[[str, str], tuple[str, str | None]]) -> Callable:
         if cfg_path.startswith(_OURS):
             # Without a scope: our models are in the root registry.
             return str(find_config(cfg_path.removeprefix(_OURS))), None
+        scope, _, base = cfg_path.partition('::_base_/')
+        spec = find_spec(scope) if scope and base else None
+        if spec and spec.origin:
+            path = Path(spec.origin).parent / '.mim' / 'configs' / '_base_' / base
+            if path.is_file():
+                return str(path), scope
         return find(cfg_path, filename)
 
     return find_path

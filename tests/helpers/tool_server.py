@@ -6,6 +6,7 @@ given bad input, and it is the same for all.
 
 import contextlib
 import functools
+import gc
 import json
 import multiprocessing
 import os
@@ -21,7 +22,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from mmengine.runner import runner
 
+from helpers import cheap_runs
 from helpers.commands import REPO, find_script
 from mmrapidnet import compat
 
@@ -85,6 +88,9 @@ def _import_libraries() -> None:
     for name in _LIBRARIES:
         if find_spec(name.partition('.')[0]):
             import_module(name)
+    cheap_runs.apply()
+    runner.collect_env()
+    gc.freeze()  # forks that collect garbage need not copy what they share
 
 
 def _fork(command: Sequence[str], cwd: str, folder: str, timeout: float) -> int | None:

@@ -47,6 +47,20 @@ def test_a_config_from_elsewhere_builds_on_ours(tmp_path):
     assert own == ours
 
 
+@pytest.mark.parametrize('library', ['mmdet', 'mmseg'])
+def test_bases_of_a_library(library, monkeypatch):
+    """They are where mmengine finds them, without a look at its metafiles."""
+    name = f'{library}::_base_/default_runtime.py'
+    path, scope = Config._get_cfg_path.__wrapped__(name, '')
+    with monkeypatch.context() as patch:
+        patch.delattr('mmengine.config.utils._get_cfg_metainfo')
+        found, found_scope = Config._get_cfg_path(name, '')
+    assert os.path.samefile(found, path)
+    assert found_scope == scope
+    with pytest.raises(FileNotFoundError):
+        Config._get_cfg_path(f'{library}::_base_/none.py', '')
+
+
 def test_parts_of_ours_among_others(tmp_path):
     text = (
         "_base_ = ['mmrapidnet::_base_/models/maskrcnn_rapidnet_s.py',\n"

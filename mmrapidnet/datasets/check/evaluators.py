@@ -37,12 +37,15 @@ def check_evaluators(cfg: Config, dataloaders: list[str]) -> Iterator[Problem]:
             if not Path(file).is_file():
                 yield Problem('missing annotation file', file, f'of {evaluator}')
                 continue
-            known = None
+            place, known = os.path.realpath(file), None
             for dataset in datasets:
                 source = Source(dataset, cfg.default_scope, evaluated=True)
-                if not _is_same(file, source.dataset.ann_file):
-                    known = known or _images_of(file)
-                    yield _compare(evaluator, file, known, source)
+                if os.path.realpath(source.dataset.ann_file) == place:
+                    continue
+                if known is None:
+                    images = json.loads(Path(file).read_bytes())['images']
+                    known = {image['id']: image for image in images}
+                yield _compare(evaluator, file, known, source)
 
 
 def find_contradiction(
@@ -85,26 +88,16 @@ def _annotation_files(evaluator: Any) -> Iterator[str]:
                 yield metric['ann_file']
 
 
-def _is_same(file: str, other: str) -> bool:
-    return os.path.realpath(file) == os.path.realpath(other)
-
-
-def _images_of(file: str) -> dict[Any, dict[str, Any]]:
-    content = json.loads(Path(file).read_bytes())
-    return {image['id']: image for image in content['images']}
-
-
 def _compare(
     evaluator: str, file: str, known: Mapping[Any, dict[str, Any]], source: Source
 ) -> Problem:
-    source.dataset.full_init()
-    infos = map(source.dataset.get_data_info, range(len(source.dataset)))
-    for info in infos:
+    dataset = source.dataset
+    dataset.full_init()
+    for info in map(dataset.get_data_info, range(len(dataset))):
         fault = find_contradiction(known, info['img_id'], info['img_path'])
         if fault:
             detail = f'not the images of {source.name}, which are tested: {fault}'
             return Problem('evaluator of other images', file, detail, evaluator)
+    kind = 'evaluator with a file of its own'
     detail = f'it has the images of {source.name}, and its annotations count'
-    return Problem(
-        'evaluator with a file of its own', file, detail, evaluator, stops=False
-    )
+    return Problem(kind, file, detail, evaluator, stops=False)

@@ -10,23 +10,12 @@ from functools import cache
 from mmrapidnet.datasets.check.problem import Problem
 from mmrapidnet.datasets.check.source import Sample
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
 def check_files(samples: Iterable[Sample]) -> Iterator[Problem]:
-    """Look for every image and label map, reading folders and no file.
-
-    Args:
-        samples: The samples.
-
-    Yields:
-        Missing and empty files.
-    """
-
-    @cache
-    def sizes(folder: str) -> dict[str, int]:
-        return _sizes(folder)
-
+    """Find missing and empty images and label maps, reading folders and no file."""
+    sizes = cache(_sizes)
     for sample in samples:
         for kind, path in (('image', sample.image), ('label map', sample.label_map)):
             if path is None:
@@ -34,10 +23,9 @@ def check_files(samples: Iterable[Sample]) -> Iterator[Problem]:
             folder, name = os.path.split(path)
             size = sizes(folder).get(name)
             if size is None:
-                owner = sample.record or (
-                    f'label map of {sample.image}' if kind == 'label map' else ''
-                )
-                yield Problem(f'missing {kind}', path, 'there is no such file', owner)
+                owner = f'label map of {sample.image}' if kind == 'label map' else ''
+                where = sample.record or owner
+                yield Problem(f'missing {kind}', path, 'there is no such file', where)
             elif size == 0:
                 detail = 'the file has zero bytes'
                 yield Problem(f'empty {kind} file', path, detail, sample.record)
@@ -61,11 +49,12 @@ def check_unnamed(
             folder, name = os.path.split(sample.image)
             named[folder].add(name)
     for folder, names in named.items():
-        images = (name for name in _sizes(folder) if _is_image(name))
         others = sorted(
             name
-            for name in set(images) - names
-            if os.path.join(folder, name) not in known
+            for name in _sizes(folder)
+            if _is_image(name)
+            and name not in names
+            and os.path.join(folder, name) not in known
         )
         if others:
             detail = f'{len(others):,} images are in no record, such as {others[0]}'
@@ -73,23 +62,16 @@ def check_unnamed(
 
 
 def images_below(folder: str) -> Iterator[str]:
-    """Find the images in a folder and those below it.
-
-    Args:
-        folder: The folder.
-
-    Yields:
-        Their paths in order, known by suffix in whatever case.
-    """
+    """Paths in order of the images in a folder and below it, whatever their case."""
     for place, folders, names in os.walk(folder):
         folders.sort()
-        yield from (
-            os.path.join(place, name) for name in sorted(names) if _is_image(name)
-        )
+        for name in sorted(names):
+            if _is_image(name):
+                yield os.path.join(place, name)
 
 
 def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES)
+    return name.lower().endswith(_IMAGE_SUFFIXES)
 
 
 def _sizes(folder: str) -> dict[str, int]:

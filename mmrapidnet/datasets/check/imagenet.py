@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.dataset import BaseDataset
@@ -14,53 +13,42 @@ from mmrapidnet.datasets.check.source import Sample, Source
 
 
 def class_samples(source: Source) -> tuple[list[Problem], list[Sample]]:
-    """List the images of a data set, by its list or by its folders.
-
-    Args:
-        source: A data set of mmpretrain.
-
-    Returns:
-        What is wrong with the list or the folders, and the samples.
-    """
+    """List the images of a data set by its list or folders, and what is wrong there."""
     dataset = source.dataset
     if dataset.ann_file:
         return _listed(Path(dataset.ann_file), source)
-    fault = _unlike_the_classes(source)
-    if fault:
-        return [Problem('folders of other classes', dataset.img_prefix, fault)], []
+    if dataset.with_label and dataset.CLASSES:
+        wanted = len(dataset.CLASSES)
+        folders = sum(entry.is_dir() for entry in os.scandir(dataset.img_prefix))
+        if folders != wanted:
+            kind = 'folders of other classes'
+            detail = f'{folders} folders instead of {wanted}, one for each class'
+            return [Problem(kind, dataset.img_prefix, detail)], []
+    known = ', '.join(sorted(dataset.extensions))
     try:
         infos = dataset.load_data_list()
     except RuntimeError:  # no file at all
-        detail = f'no file below it is one of {", ".join(sorted(dataset.extensions))}'
+        detail = f'no file below it is one of {known}'
         return [Problem('no image left', dataset.img_prefix, detail)], []
     samples = [Sample(info['img_path'], label=info.get('gt_label')) for info in infos]
-    return list(_folders(dataset, samples)) if dataset.with_label else [], samples
+    if not dataset.with_label:
+        return [], samples
+    detail = f'left out, as it is none of {known}'
+    others = _files_in(dataset) - {sample.image for sample in samples}
+    return [
+        Problem('file that is no image', path, detail, stops=False)
+        for path in sorted(others)
+    ], samples
 
 
-def _unlike_the_classes(source: Source) -> str | None:
-    dataset = source.dataset
-    if not (dataset.with_label and dataset.CLASSES):
-        return None
-    folders = sum(entry.is_dir() for entry in os.scandir(dataset.img_prefix))
-    if folders == len(dataset.CLASSES):
-        return None
-    return f'{folders} folders instead of {len(dataset.CLASSES)}, one for each class'
-
-
-def _folders(dataset: BaseDataset, samples: list[Sample]) -> Iterator[Problem]:
-    used = {sample.image for sample in samples}
-    for name in sorted(dataset.folder_to_idx):
-        folder = os.path.join(dataset.img_prefix, name)
-        files = [
-            os.path.join(place, file)
-            for place, _, files in os.walk(folder)
-            for file in files
-        ]
-        for path in sorted(set(files) - used):
-            detail = (
-                f'left out, as it is none of {", ".join(sorted(dataset.extensions))}'
-            )
-            yield Problem('file that is no image', path, detail, stops=False)
+def _files_in(dataset: BaseDataset) -> set[str]:
+    """All files in the folders of its classes."""
+    return {
+        os.path.join(place, file)
+        for name in dataset.folder_to_idx
+        for place, _, files in os.walk(os.path.join(dataset.img_prefix, name))
+        for file in files
+    }
 
 
 def _listed(path: Path, source: Source) -> tuple[list[Problem], list[Sample]]:
@@ -86,15 +74,13 @@ def _listed(path: Path, source: Source) -> tuple[list[Problem], list[Sample]]:
         samples.append(Sample(place, f'{path}: {record}', label=label))
     if not samples:
         problems.append(Problem('no image left', str(path), 'it lists none'))
-    repeated = Counter(sample.image for sample in samples)
+    times = Counter(sample.image for sample in samples)
     for sample in samples:
-        if repeated[sample.image] > 1:
-            detail = f'listed {repeated[sample.image]} times, and learnt as often'
-            problems.append(
-                Problem(
-                    'image listed twice', sample.image, detail, sample.record, False
-                )
-            )
+        if times[sample.image] > 1:
+            kind = 'image listed twice'
+            detail = f'listed {times[sample.image]} times, and learnt as often'
+            twice = Problem(kind, sample.image, detail, sample.record, stops=False)
+            problems.append(twice)
     return problems, samples
 
 

@@ -30,7 +30,7 @@ _KEEP_DEPTH = (
     'of LoadImageFromFile in every pipeline, and mean and std of these values in '
     'data_preprocessor'
 )
-_END_OF_JPEG = b'\xff\xd9'
+_START_OF_JPEG, _END_OF_JPEG = b'\xff\xd8', b'\xff\xd9'
 # Cameras append a little; a preview inside the file ends with the same bytes.
 _TAIL = 1024
 
@@ -48,27 +48,24 @@ def check_image(
         Its height and width as read, None if it cannot be, and what is wrong with it
         or unusual.
     """
+
+    def problem(kind: str, detail: str, stops: bool = True) -> Problem:
+        return Problem(kind, sample.image, detail, sample.record, stops)
+
     content = Path(sample.image).read_bytes()
     header = _read_header(content)
     try:
         image = source.loader({'img_path': sample.image})['img']
     except Exception as error:
         detail = _why(content, header, error)
-        kind = 'image cannot be decoded'
-        return None, [Problem(kind, sample.image, detail, sample.record)]
+        return None, [problem('image cannot be decoded', detail)]
     size = image.shape[:2]
     lost = _lost_depth(content, header, image)
     if lost:
-        kind = 'image that loses its depth'
-        return size, [Problem(kind, sample.image, lost, sample.record)]
-    odd = _odd_content(content, header, image) if header else ()
-    return size, [
-        *_wrong_size(sample, size, source),
-        *(
-            Problem(kind, sample.image, detail, sample.record, stops=False)
-            for kind, detail in (*_odd_size(*size, source), *odd)
-        ),
-    ]
+        return size, [problem('image that loses its depth', lost)]
+    wrong = [problem(*told) for told in _wrong_size(sample, size, source)]
+    odd = _odd(content, header, image, source)
+    return size, wrong + [problem(*told, stops=False) for told in odd]
 
 
 def find_lost_depth(
@@ -94,52 +91,32 @@ def find_lost_depth(
     return _lost_depth(content, header, load({'img_path': str(path)})['img'])
 
 
-def too_thin(height: int, width: int, scale: tuple[float, float] | None) -> bool:
-    """Whether resizing with the ratio kept leaves under two pixels of a side.
+def find_thinness(height: int, width: int, source: Source) -> str | None:
+    """Say how small an image gets if its resizing leaves under two pixels of a side.
 
     mmcv cannot resize to none, and what it flips of one the libraries cannot pack.
-
-    Args:
-        height: Pixels.
-        width: Pixels.
-        scale: The longest and the shortest side allowed, in any order; None if
-            nothing is resized.
-
-    Returns:
-        Whether it does.
-
-    Examples:
-        >>> too_thin(64, 12_000, (192, 192)), too_thin(200, 12_000, (192, 192))
-        (True, False)
+    What the data set leaves out as too small is none of it.
     """
-    if scale is None:
-        return False
+    scale = source.smallest_scale
+    if scale is None or min(height, width) < source.min_size:
+        return None
     short, long = sorted((height, width))
     factor = min(max(scale) / long, min(scale) / short)
-    return int(short * factor + 0.5) < 2
+    if int(short * factor + 0.5) >= 2:
+        return None
+    return f'{width}x{height} resized to {scale}: under two pixels a side'
 
 
 def _wrong_size(
     sample: Sample, size: tuple[int, int], source: Source
-) -> Iterator[Problem]:
-    read = f'{size[1]}x{size[0]}'
+) -> Iterator[tuple[str, str]]:
     if sample.size and size != tuple(sample.size):
-        kind = 'image of another size than annotated'
-        declared = f'{sample.size[1]}x{sample.size[0]}'
+        read, declared = (f'{s[1]}x{s[0]}' for s in (size, sample.size))
         detail = f'it is read as {read}, but the annotations say {declared}'
-        yield Problem(kind, sample.image, detail, sample.record)
-    if too_thin(*size, source.smallest_scale) and min(size) >= source.min_size:
-        detail = f'{read} resized to {source.smallest_scale}: under two pixels a side'
-        yield Problem('image too thin to resize', sample.image, detail, sample.record)
-
-
-def _odd_size(height: int, width: int, source: Source) -> Iterator[tuple[str, str]]:
-    if min(height, width) == 1:
-        dropped = source.min_size > 1
-        fate = 'left out of training' if dropped else 'resized like others'
-        yield 'image one pixel wide or high', fate
-    if max(height, width) > LARGE:
-        yield f'image over {LARGE:,} pixels wide or high', 'resized like others'
+        yield 'image of another size than annotated', detail
+    thinness = find_thinness(*size, source)
+    if thinness:
+        yield 'image too thin to resize', thinness
 
 
 def _lost_depth(
@@ -167,10 +144,19 @@ def _spread(values: np.ndarray) -> np.ndarray:
     return values.ravel()[:: max(1, values.size // _VALUES)]
 
 
-def _odd_content(
-    content: bytes, header: Image.Image, image: np.ndarray
+def _odd(
+    content: bytes, header: Image.Image | None, image: np.ndarray, source: Source
 ) -> Iterator[tuple[str, str]]:
-    if _is_cut(content):
+    height, width = image.shape[:2]
+    if min(height, width) == 1:
+        dropped = source.min_size > 1
+        fate = 'left out of training' if dropped else 'resized like others'
+        yield 'image one pixel wide or high', fate
+    if max(height, width) > LARGE:
+        yield f'image over {LARGE:,} pixels wide or high', 'resized like others'
+    if header is None:
+        return
+    if content.startswith(_START_OF_JPEG) and _END_OF_JPEG not in content[-_TAIL:]:
         yield 'truncated image', 'the decoder makes up what is missing'
     if header.mode == 'CMYK':
         yield 'CMYK image', 'read as three colours'
@@ -202,12 +188,6 @@ def _why(content: bytes, header: Image.Image | None, error: Exception) -> str:
     except (OSError, SyntaxError, ValueError) as reason:
         return f'{header.format}, {reason}'
     return f'{header.format}, {type(error).__name__}: {error}'
-
-
-def _is_cut(content: bytes) -> bool:
-    """Whether a JPEG file ends before its image does."""
-    is_jpeg = content.startswith(b'\xff\xd8')
-    return is_jpeg and _END_OF_JPEG not in content[-_TAIL:]
 
 
 def _bits(content: bytes, header: Image.Image) -> int:

@@ -19,14 +19,7 @@ LABELS = 256
 
 
 def label_map_samples(source: Source) -> tuple[list[Problem], list[Sample]]:
-    """List the images of a data set with their label maps.
-
-    Args:
-        source: A data set of mmsegmentation.
-
-    Returns:
-        What its suffixes leave out, and the samples.
-    """
+    """List the images and label maps of a data set, and what its suffixes leave out."""
     dataset = source.dataset
     samples = [
         Sample(info['img_path'], label_map=info.get('seg_map_path'))
@@ -49,24 +42,24 @@ def _left_out(source: Source, samples: list[Sample]) -> Iterator[Problem]:
     """Images and label maps that are in the folders but in no sample."""
     dataset = source.dataset
     images, maps = (dataset.data_prefix.get(k) for k in ('img_path', 'seg_map_path'))
+    img_suffix, map_suffix = dataset.img_suffix, dataset.seg_map_suffix
     used = {path for sample in samples for path in (sample.image, sample.label_map)}
     for path in images_below(images):
         # Both may share a folder.
-        is_map = maps and path.startswith(maps) and _ends(path, dataset.seg_map_suffix)
+        is_map = maps and path.startswith(maps) and _ends(path, map_suffix)
         if path not in used and not is_map:
-            detail = (
-                f'left out, as it does not end in {dataset.img_suffix} (img_suffix)'
-            )
+            detail = f'left out, as it does not end in {img_suffix} (img_suffix)'
             yield Problem('image left out', path, detail, stops=False)
     for path in images_below(maps) if maps else ():
-        is_image = path.startswith(images) and _ends(path, dataset.img_suffix)
-        if path in used or is_image or not _ends(path, dataset.seg_map_suffix):
+        is_image = path.startswith(images) and _ends(path, img_suffix)
+        if path in used or is_image or not _ends(path, map_suffix):
             continue
-        kind = 'label map without an image'
-        detail = f'no image of its name ends in {dataset.img_suffix} (img_suffix)'
-        if not path.endswith(dataset.seg_map_suffix):
+        if path.endswith(map_suffix):
+            kind = 'label map without an image'
+            detail = f'no image of its name ends in {img_suffix} (img_suffix)'
+        else:
             kind = 'label map left out'
-            detail = f'it does not end in {dataset.seg_map_suffix} (seg_map_suffix)'
+            detail = f'it does not end in {map_suffix} (seg_map_suffix)'
         yield Problem(kind, path, detail, stops=False)
 
 
@@ -94,7 +87,7 @@ def check_label_map(
         return Problem(f'label map {kind}', sample.label_map, detail, owner)
 
     try:
-        labels = read_labels(sample.label_map, source.annotations.imdecode_backend)
+        labels = _read(sample.label_map, source.annotations.imdecode_backend)
     except Exception as error:
         return [wrong('cannot be decoded', f'{type(error).__name__}: {error}')], None
     if labels.ndim < 2:
@@ -166,20 +159,8 @@ def are_unknown(labels: np.ndarray, count: int, ignored: int) -> np.ndarray:
     return (labels >= count) & (labels != ignored)
 
 
-def read_labels(path: str, backend: str) -> np.ndarray:
-    """Read a label map before anything is done to its labels.
-
-    Args:
-        path: The file.
-        backend: mmcv's decoder.
-
-    Returns:
-        (H, W) of integers, as mmsegmentation has it: without a dimension of one,
-        and (H, W, C) if it is a picture instead.
-
-    Raises:
-        ValueError: If it cannot be decoded.
-    """
+def _read(path: str, backend: str) -> np.ndarray:
+    """(H, W) of integers, without a dimension of one; (H, W, C) if it has colours."""
     labels = mmcv.imfrombytes(Path(path).read_bytes(), 'unchanged', backend=backend)
     if labels is None:
         raise ValueError('it is not an image')

@@ -6,41 +6,35 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 
 from mmrapidnet.config.type_names import type_name
+from mmrapidnet.datasets.check.source import Source
 from mmrapidnet.utils.errors import UserError
 
-_ELSEWHERE = 'give the folder with --data-root DIR; `make quickstart` needs no data set'
 
-
-def hint_of(cfg: Config) -> str:
-    """Say where the data sets of a config come from.
-
-    Args:
-        cfg: The config of a run.
-
-    Returns:
-        What to do if one is missing.
-    """
-    if cfg.get('shapes_root'):
-        return f'make it: python tools/make_shapes.py {cfg.shapes_root}'
-    return _ELSEWHERE
-
-
-def check_layout(dataset: dict[str, Any], hint: str) -> None:
+def check_layout(source: Source, cfg: Config) -> None:
     """Raise unless a data set is where the config says.
 
     Args:
-        dataset: The config of the data set.
-        hint: What to do if it is not.
+        source: The data set.
+        cfg: The config of the run.
 
     Raises:
-        UserError: In one line, what is missing and how the data set is laid out.
+        UserError: In one line, what is missing, how the data set is laid out, and
+            where it comes from.
     """
-    _check_classes(dataset)
-    if type_name(dataset) == 'ImageNet':
-        _check_imagenet(dataset, hint)
-        return
+    hint = 'give the folder with --data-root DIR; `make quickstart` needs no data set'
+    if cfg.get('shapes_root'):
+        hint = f'make it: python tools/make_shapes.py {cfg.shapes_root}'
+    _check_classes(source.config)
+    if type_name(source.config) == 'ImageNet':
+        _check_imagenet(source.dataset, hint)
+    else:
+        _check_paths(source.config, hint)
+
+
+def _check_paths(dataset: dict[str, Any], hint: str) -> None:
     root = Path(dataset.get('data_root') or '')
     prefixes = dataset.get('data_prefix') or {}
     if isinstance(prefixes, str):
@@ -66,37 +60,30 @@ def _check_classes(dataset: dict[str, Any]) -> None:
             )
 
 
-def _check_imagenet(dataset: dict[str, Any], hint: str) -> None:
-    from mmpretrain.datasets import ImageNet
-
-    # What its arguments mean, without looking for images yet.
-    arguments = {
-        key: dataset[key] for key in dataset if key not in ('type', 'pipeline')
-    }
-    meant = ImageNet(**{**arguments, 'lazy_init': True})
-    folder = Path(meant.img_prefix)
-    listing = meant.ann_file or folder.parent / 'meta' / f'{folder.name}.txt'
+def _check_imagenet(dataset: BaseDataset, hint: str) -> None:
+    folder = Path(dataset.img_prefix)
+    listing = dataset.ann_file or folder.parent / 'meta' / f'{folder.name}.txt'
     expected = f'one folder a class, or all images and {listing} beside it; {hint}'
-    for path in (folder, meant.ann_file):
+    for path in (folder, dataset.ann_file):
         if path and not Path(path).exists():
             raise UserError(
-                f'no data set at {meant.data_root}: {path} is missing; expected there: '
-                f'{expected}'
+                f'no data set at {dataset.data_root}: {path} is missing; expected '
+                f'there: {expected}'
             )
-    if meant.ann_file:
-        _check_listing(Path(meant.ann_file), folder)
+    if dataset.ann_file:
+        _check_listing(Path(dataset.ann_file), folder)
         return
     found = sum(path.is_dir() for path in folder.iterdir())
-    if found != len(meant.CLASSES):
+    if found != len(dataset.CLASSES):
         raise UserError(
-            f'{folder} holds {found} folders instead of {len(meant.CLASSES)}, one for '
-            f'each class; expected there: {expected}'
+            f'{folder} holds {found} folders instead of {len(dataset.CLASSES)}, one '
+            f'for each class; expected there: {expected}'
         )
-    images = (path for path in folder.rglob('*') if meant.is_valid_file(str(path)))
+    images = (path for path in folder.rglob('*') if dataset.is_valid_file(str(path)))
     if next(images, None) is None:
         raise UserError(
             f'the folders in {folder} hold no images '
-            f'({", ".join(sorted(meant.extensions))}); {hint}'
+            f'({", ".join(sorted(dataset.extensions))}); {hint}'
         )
 
 

@@ -1,8 +1,9 @@
-"""What a check found, and where."""
+"""What a check found and where, and what a corrected copy has instead."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # For the detail of what a corrected copy of annotations would not have.
 FIXABLE = '`tools/check_dataset.py --fix OUT.json` corrects it'
@@ -35,3 +36,24 @@ class Problem:
     def __str__(self) -> str:
         parts = (self.file, self.record, self.kind, self.detail)
         return ': '.join(part for part in parts if part).replace('\n', ' ')
+
+
+class Change(NamedTuple):
+    """One correction.
+
+    Attributes:
+        kind: What was done, in words that all of its kind share.
+        record: The record, such as 'annotation 7'.
+        detail: What was there, and what is now.
+
+    Examples:
+        >>> print(Change('new annotation id', 'annotations[0]', '0 -> 8'))
+        annotations[0]: 0 -> 8
+    """
+
+    kind: str
+    record: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f'{self.record}: {self.detail}'

@@ -10,11 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mmrapidnet.datasets.check.coco.change import Change
-from mmrapidnet.datasets.check.problem import Problem
+from mmrapidnet.datasets.check.problem import Change, Problem
 from mmrapidnet.utils.errors import UserError
 
-EXAMPLES = 3
+_EXAMPLES = 3
 
 
 def report(problems: list[Problem], out: str | None = None) -> None:
@@ -32,22 +31,22 @@ def report(problems: list[Problem], out: str | None = None) -> None:
         kinds[problem.kind, problem.stops].append(problem)
     # Those that stop first, the most frequent first.
     ranked = sorted(kinds.items(), key=lambda item: (not item[0][1], -len(item[1])))
-
     table = Table('problem', 'found', 'the run', title='data sets')
     table.columns[1].justify = 'right'
     for (kind, stops), alike in ranked:
         table.add_row(kind, f'{len(alike):,}', 'stops' if stops else 'goes on')
-    console = Console()
-    if problems:
-        console.print(table)
-    else:
-        console.print('nothing is wrong with the data sets')
+    lines = [] if problems else ['nothing is wrong with the data sets']
     for (kind, _), alike in ranked:
-        for line in (f'{kind}:', *_examples(alike)):
-            console.print(line, soft_wrap=True, markup=False, highlight=False)
+        lines += [f'{kind}:', *_examples(alike)]
+    if problems:
+        Console().print(table)
+    _print(lines)
     if out:
-        _write(problems, Path(out))
-        console.print(f'all written to {out}', soft_wrap=True)
+        path = Path(out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open('w', encoding='utf-8') as file:
+            file.writelines(json.dumps(asdict(p)) + '\n' for p in problems)
+        _print([f'all written to {out}'])
     stopping = sum(problem.stops for problem in problems)
     if stopping:
         raise UserError(
@@ -66,22 +65,19 @@ def report_changes(changes: list[Change], out: str) -> None:
     kinds = defaultdict(list)
     for change in changes:
         kinds[change.kind].append(change)
-    console = Console()
     lines = [f'{len(changes):,} corrections written to {out}']
     for kind, alike in kinds.items():
         lines += [f'{kind} ({len(alike):,}):', *_examples(alike)]
-    for line in lines:
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    _print(lines)
 
 
-def _examples(alike: list) -> list[str]:
-    rest = len(alike) - EXAMPLES
-    shown = [f'  {one}' for one in alike[:EXAMPLES]]
+def _examples(alike: list[Problem] | list[Change]) -> list[str]:
+    rest = len(alike) - _EXAMPLES
+    shown = [f'  {one}' for one in alike[:_EXAMPLES]]
     return [*shown, f'  ... and {rest:,} more'] if rest > 0 else shown
 
 
-def _write(problems: list[Problem], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open('w', encoding='utf-8') as file:
-        for problem in problems:
-            file.write(json.dumps(asdict(problem)) + '\n')
+def _print(lines: list[str]) -> None:
+    console = Console()
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 
+from mmrapidnet.config.evaluators import list_metrics
+from mmrapidnet.config.load import iter_datasets
 from mmrapidnet.config.type_names import type_name
 from mmrapidnet.datasets.check.heads import Head, heads_of
 
@@ -69,16 +72,12 @@ class Source:
     @cached_property
     def loader(self) -> Any:
         """What reads an image, as the pipeline does."""
-        found = self._step('LoadImageFromFile') or dict(type='LoadImageFromFile')
-        with DefaultScope.overwrite_default_scope(self.scope):
-            return TRANSFORMS.build(found)
+        return self._build('LoadImageFromFile', dict(type='LoadImageFromFile'))
 
     @cached_property
     def annotations(self) -> Any:
         """What reads the annotations, as the pipeline does; None if nothing does."""
-        found = self._step('LoadAnnotations')
-        with DefaultScope.overwrite_default_scope(self.scope):
-            return TRANSFORMS.build(found) if found else None
+        return self._build('LoadAnnotations')
 
     @property
     def reads_images(self) -> bool:
@@ -116,33 +115,62 @@ class Source:
         It is the longest and the shortest side allowed, in pixels, in any order; of
         several steps, that of the first, and None if there is none.
         """
-        for step in self._steps(self.config.get('pipeline')):
+        for step in self._steps:
             if type_name(step) in _GEOMETRY and (scales := _scales_kept(step)):
                 ratio = min(step.get('ratio_range') or (1,))
                 longest, shortest = map(max, scales), map(min, scales)
                 return min(longest) * ratio, min(shortest) * ratio
         return None
 
-    def _steps(self, node: Any) -> Iterator[dict[str, Any]]:
-        """All steps, also those that others choose among."""
-        if isinstance(node, dict):
-            if 'type' in node:
-                yield node
-            node = node.values()
-        elif not isinstance(node, (list, tuple)):
-            return
-        for item in node:
-            yield from self._steps(item)
+    @property
+    def _steps(self) -> Iterator[dict[str, Any]]:
+        return _steps_of(self.config.get('pipeline'))
 
     def _has(self, kind: str) -> bool:
-        steps = self._steps(self.config.get('pipeline'))
-        return any(type_name(step) == kind for step in steps)
+        return any(type_name(step) == kind for step in self._steps)
 
-    def _step(self, kind: str) -> dict[str, Any] | None:
+    def _build(self, kind: str, default: dict[str, Any] | None = None) -> Any:
         """The first step of a kind, under whichever library's prefix."""
-        steps = self._steps(self.config.get('pipeline'))
-        named = (step for step in steps if type_name(step).endswith(kind))
-        return next(named, None)
+        named = (step for step in self._steps if type_name(step).endswith(kind))
+        step = next(named, default)
+        with DefaultScope.overwrite_default_scope(self.scope):
+            return TRANSFORMS.build(step) if step else None
+
+
+def sources_of(cfg: Config, dataloaders: list[str]) -> Iterator[Source]:
+    """List the data sets of some dataloaders, each once.
+
+    Args:
+        cfg: The config of a run.
+        dataloaders: Names of dataloaders; those that the config lacks are passed over.
+
+    Yields:
+        The data sets.
+    """
+    model = {key: cfg.get(key) for key in ('model', 'data_preprocessor')}
+    seen = []
+    for name in dataloaders:
+        for dataset in iter_datasets(cfg.get(name)):
+            metrics = list_metrics(cfg.get(name.replace('_dataloader', '_evaluator')))
+            # Evaluators may only write what was predicted.
+            predicted = bool(metrics) and all(m.get('format_only') for m in metrics)
+            evaluated = name != 'train_dataloader' and not predicted
+            use = dataset, evaluated, not predicted
+            if use not in seen:
+                seen.append(use)
+                yield Source(dataset, cfg.default_scope, *use[1:], model=model)
+
+
+def _steps_of(node: Any) -> Iterator[dict[str, Any]]:
+    """All steps of a pipeline, also those that others choose among."""
+    if isinstance(node, dict):
+        if 'type' in node:
+            yield node
+        node = node.values()
+    elif not isinstance(node, (list, tuple)):
+        return
+    for item in node:
+        yield from _steps_of(item)
 
 
 def _scales_kept(step: dict[str, Any]) -> list[tuple[float, float]]:

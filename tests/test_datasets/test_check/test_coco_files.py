@@ -8,7 +8,8 @@ import pytest
 from helpers.bad_data import HEIGHT, WIDTH, CocoSplit, load, tell_classes
 
 from mmrapidnet.datasets.check.precheck import check_datasets
-from mmrapidnet.datasets.check.run import find_in_records, find_problems, sources_of
+from mmrapidnet.datasets.check.run import find_in_records, find_problems
+from mmrapidnet.datasets.check.source import sources_of
 from mmrapidnet.datasets.shapes import CLASSES
 from mmrapidnet.utils.errors import UserError
 

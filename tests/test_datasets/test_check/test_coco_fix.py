@@ -8,10 +8,7 @@ import pytest
 from helpers.bad_data import HEIGHT, SQUARE, WIDTH, CocoSplit, load
 from helpers.coco_truth import CLASSES, OBJECTS, evaluate, learnt, write
 
-from mmrapidnet.datasets.check.coco.fix import fix_annotations
-from mmrapidnet.datasets.check.coco.fix_ids import fix_ids
-from mmrapidnet.datasets.check.coco.fix_shapes import fix_shapes
-from mmrapidnet.datasets.check.coco.fix_types import fix_types
+from mmrapidnet.datasets.check.coco.fix import fix_annotations, fix_content
 from mmrapidnet.utils.errors import UserError
 
 NAN = float('nan')
@@ -36,8 +33,7 @@ def content_of(*annotations, images=(IMAGE,), categories=(CATEGORY,)):
 
 
 def fix(content, classes=('cat',)):
-    changes = [*fix_types(content), *fix_ids(content, classes), *fix_shapes(content)]
-    return [change.kind for change in changes]
+    return [change.kind for change in fix_content(content, classes)]
 
 
 @pytest.mark.parametrize(
@@ -235,5 +231,11 @@ def test_where_the_copy_goes(tmp_path):
         with pytest.raises(UserError, match=f'--fix {out} {expected}'):
             fix_annotations(cfg, ['val_dataloader'], str(out))
     assert path.read_bytes() == before
+    new = tmp_path / 'new.json'
     with pytest.raises(UserError, match="none of these data sets reads COCO's JSON"):
-        fix_annotations(cfg, ['no_dataloader'], str(tmp_path / 'new.json'))
+        fix_annotations(cfg, ['no_dataloader'], str(new))
+    CocoSplit(tmp_path, 'train').write()
+    several = r'these data sets read 2 annotation files, .*: choose one with --splits'
+    with pytest.raises(UserError, match=several):
+        fix_annotations(cfg, ['train_dataloader', 'val_dataloader'], str(new))
+    assert not new.exists()

@@ -11,7 +11,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmrapidnet.datasets.check.precheck import check_datasets
-from mmrapidnet.datasets.check.run import find_problems, sources_of
+from mmrapidnet.datasets.check.run import find_problems
+from mmrapidnet.datasets.check.source import sources_of
 from mmrapidnet.datasets.shapes import CLASSES
 from mmrapidnet.utils.errors import UserError
 

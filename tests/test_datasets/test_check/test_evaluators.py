@@ -38,14 +38,13 @@ def test_the_same_file(cfg, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('names', 'fault'),
+    ('loop', 'names', 'fault'),
     [
-        ('xyz', r'id 1 is x.jpg there, \S+/val2017/a.jpg here'),
-        ('ab', r'id 3 \(\S+/val2017/c.jpg\) is not there'),
+        ('val', 'xyz', r'id 1 is x.jpg there, \S+/val2017/a.jpg here'),
+        ('test', 'ab', r'id 3 \(\S+/val2017/c.jpg\) is not there'),
     ],
 )
-@pytest.mark.parametrize('loop', ['val', 'test'])
-def test_another_file(names, fault, loop, cfg, tmp_path):
+def test_another_file(loop, names, fault, cfg, tmp_path):
     other = write(tmp_path, 'other', names)
     cfg[f'{loop}_evaluator'].ann_file = str(other)
     message = (

@@ -26,8 +26,8 @@ from mmrapidnet import compat
 from mmrapidnet.datasets.check.bad_sample import BadSampleError
 from mmrapidnet.datasets.check.images import find_lost_depth
 from mmrapidnet.datasets.check.precheck import check_datasets
-from mmrapidnet.datasets.check.run import check_sample, find_problems, sources_of
-from mmrapidnet.datasets.check.source import Sample, Source
+from mmrapidnet.datasets.check.run import check_sample, find_problems
+from mmrapidnet.datasets.check.source import Sample, Source, sources_of
 from mmrapidnet.utils.errors import UserError
 
 # What names and sizes of files do not tell, so that only reading does.

@@ -233,7 +233,11 @@ def test_what_stands_beside_the_model():
                 for i in range(3)
             },
         ),
-        ('mmdet::detr/detr_r50_8xb2-150e_coco.py', {'bbox_head'}),
+        pytest.param(
+            'mmdet::detr/detr_r50_8xb2-150e_coco.py',
+            {'bbox_head'},
+            marks=pytest.mark.slow,
+        ),
         ('mmseg::stdc/stdc1_4xb12-80k_cityscapes-512x1024.py', None),
     ],
 )

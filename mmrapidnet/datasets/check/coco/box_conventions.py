@@ -7,7 +7,7 @@ import numpy as np
 COCO = 'left, top, width, height'
 CORNERS = 'left, top, right, bottom'
 CENTRES = 'centre x, centre y, width, height'
-CONVENTIONS = (COCO, CORNERS, CENTRES)
+FRACTIONS = 'fractions of the image'
 UNKNOWN = 'something else'
 
 TOLERANCE = 2  # pixels between a box and the bounds of its mask
@@ -15,12 +15,12 @@ TOLERANCE = 2  # pixels between a box and the bounds of its mask
 _MOST, _FEW = 0.9, 0.5
 
 
-def as_corners(boxes: np.ndarray, convention: str) -> np.ndarray:
+def as_corners(boxes: np.ndarray, convention: str = COCO) -> np.ndarray:
     """Read boxes in a convention.
 
     Args:
         boxes: (N, 4) As written.
-        convention: `COCO`, `CORNERS` or `CENTRES`.
+        convention: `COCO`, the default, `CORNERS` or `CENTRES`.
 
     Returns:
         (N, 4) Left, top, right, bottom.
@@ -36,85 +36,61 @@ def as_corners(boxes: np.ndarray, convention: str) -> np.ndarray:
     return np.hstack([start, start + second])
 
 
-def find_convention(boxes: np.ndarray, bounds: np.ndarray) -> str:
-    """Find the convention in which boxes agree with the masks of their objects.
+def find_convention(
+    boxes: np.ndarray, bounds: np.ndarray, areas: np.ndarray, sizes: np.ndarray
+) -> str:
+    """Find how the boxes of a file are written.
+
+    Those are `FRACTIONS` of which no number is over 1, although images are larger.
+    Otherwise the masks tell, and where there are none, the areas, corners at least.
 
     Args:
         boxes: (N, 4) As written.
-        bounds: (N, 4) Left, top, right, bottom of each mask.
+        bounds: (N, 4) Left, top, right, bottom of each mask; NaN if there is none.
+        areas: (N,) As written; NaN if they tell nothing.
+        sizes: (N, 2) The sides of each image.
 
     Returns:
-        The convention; `COCO` unless most boxes agree in another one only, `UNKNOWN`
-        if most contradict their masks in any.
+        `FRACTIONS`, or the convention; `COCO` unless most boxes are right in another
+        one only, `UNKNOWN` if most contradict their masks in any.
     """
-    shares = {c: agree(as_corners(boxes, c), bounds).mean() for c in CONVENTIONS}
-    best = max(shares, key=shares.get)
-    if shares[COCO] < _FEW and shares[best] >= _MOST:
-        return best
-    wrong = contradict(as_corners(boxes, COCO), bounds).mean()
-    return UNKNOWN if wrong >= _MOST else COCO
-
-
-def find_convention_by_area(boxes: np.ndarray, areas: np.ndarray) -> str:
-    """Tell corners from extents by the areas of objects without masks.
-
-    Args:
-        boxes: (N, 4) As written.
-        areas: (N,) As written.
-
-    Returns:
-        `CORNERS` if most areas are right in that reading only, else `COCO`.
-    """
-
-    def share(convention: str) -> float:
-        corners = as_corners(boxes, convention)
-        sides = corners[:, 2:] - corners[:, :2]
-        right = (sides > 0).all(1) & np.isclose(sides.prod(1), areas, rtol=0.01)
-        return right.mean()
-
-    is_corners = share(CORNERS) >= _MOST and share(COCO) < _FEW
-    return CORNERS if is_corners else COCO
-
-
-def are_fractions(boxes: np.ndarray, sizes: np.ndarray) -> bool:
-    """Whether boxes are in fractions of their images instead of in pixels.
-
-    Args:
-        boxes: (N, 4) As written.
-        sizes: (N, 2) Width and height of the images.
-
-    Returns:
-        Whether no number of any box is over 1, although images are larger.
-    """
-    return len(boxes) > 0 and bool(boxes.max() <= 1 and sizes.min() > 2)
+    if not len(boxes):
+        return COCO
+    if boxes.max() <= 1 and sizes.min() > 2:
+        return FRACTIONS
+    masked = ~np.isnan(bounds[:, 0])
+    if masked.any():
+        return _find_by_masks(boxes[masked], bounds[masked])
+    right = {
+        c: _have_areas(as_corners(boxes, c), areas).mean() for c in (COCO, CORNERS)
+    }
+    return CORNERS if right[CORNERS] >= _MOST and right[COCO] < _FEW else COCO
 
 
 def agree(corners: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Whether boxes are the bounds of masks, but for rounding.
-
-    Args:
-        corners: (N, 4) Left, top, right, bottom.
-        bounds: (N, 4) The same of each mask.
-
-    Returns:
-        (N,) Whether they are.
-    """
+    """(N,) Whether boxes are the bounds of masks but for rounding, both as corners."""
     close = (np.abs(corners - bounds) <= TOLERANCE).all(1)
     return close | (_overlap(corners, bounds) > _MOST)
 
 
 def contradict(corners: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Whether boxes have less than half in common with masks.
-
-    Args:
-        corners: (N, 4) Left, top, right, bottom.
-        bounds: (N, 4) The same of each mask.
-
-    Returns:
-        (N,) Whether they do.
-    """
+    """(N,) Whether boxes have less than half in common with masks."""
     far = (np.abs(corners - bounds) > TOLERANCE).any(1)
     return far & (_overlap(corners, bounds) < _FEW)
+
+
+def _find_by_masks(boxes: np.ndarray, bounds: np.ndarray) -> str:
+    conventions = COCO, CORNERS, CENTRES
+    shares = {c: agree(as_corners(boxes, c), bounds).mean() for c in conventions}
+    best = max(shares, key=shares.get)
+    if shares[COCO] < _FEW and shares[best] >= _MOST:
+        return best
+    return UNKNOWN if contradict(as_corners(boxes), bounds).mean() >= _MOST else COCO
+
+
+def _have_areas(corners: np.ndarray, areas: np.ndarray) -> np.ndarray:
+    sides = corners[:, 2:] - corners[:, :2]
+    return (sides > 0).all(1) & np.isclose(sides.prod(1), areas, rtol=0.01)
 
 
 def _overlap(corners: np.ndarray, bounds: np.ndarray) -> np.ndarray:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-import numpy as np
 from mmengine.dataset import BaseDataset
 
 from mmrapidnet.datasets.check.coco.boxes import check_boxes
-from mmrapidnet.datasets.check.coco.ids import check_classes, check_ids
+from mmrapidnet.datasets.check.coco.classes import check_classes
+from mmrapidnet.datasets.check.coco.ids import check_ids
 from mmrapidnet.datasets.check.coco.left import check_left
-from mmrapidnet.datasets.check.coco.masks import are_sane, find_fault
-from mmrapidnet.datasets.check.coco.records import (
-    check_encoding,
-    drop_damaged,
-    read_coco,
-)
+from mmrapidnet.datasets.check.coco.masks import check_masks
+from mmrapidnet.datasets.check.coco.read import has_byte_order_mark, read_coco
+from mmrapidnet.datasets.check.coco.records import drop_damaged
 from mmrapidnet.datasets.check.coco.table import CocoTable
-from mmrapidnet.datasets.check.images import too_thin
-from mmrapidnet.datasets.check.problem import Problem
+from mmrapidnet.datasets.check.images import find_thinness
+from mmrapidnet.datasets.check.problem import FIXABLE, Problem
 from mmrapidnet.datasets.check.source import Sample, Source
 
 
@@ -64,81 +61,33 @@ def coco_samples(
     """
     path = str(source.dataset.ann_file)
     content = read_coco(path, source.annotated)
-    problems = check_encoding(path)
-    damaged = drop_damaged(content, path, source.evaluated)
-    table = CocoTable(content, source)
-    problems += [*damaged, *check_classes(table), *check_ids(table, thorough)]
+    problems = []
+    if has_byte_order_mark(path):
+        detail = f'pycocotools cannot read it; {FIXABLE}'
+        problems.append(Problem('byte-order mark', path, detail))
+    problems += drop_damaged(content, path, source.evaluated)
+    table = CocoTable(content, source, thorough)
+    problems += [*check_classes(table), *check_ids(table)]
     if source.annotated:
-        problems += check_boxes(table, thorough)
-        problems += check_masks(table, thorough)
+        problems += [*check_boxes(table), *check_masks(table)]
     # Whatever else is left follows from what stops the run.
     if not any(problem.stops for problem in problems):
         problems += check_left(table)
-    # Thorough checks look at the images themselves.
-    problems += _crowds(table) if thorough else _thin_images(table)
+    if thorough:
+        detail = 'neither learnt from nor counted as missed'
+        problems += table.problems(table.crowd, 'crowd', detail, stops=False)
+    else:
+        # Thorough checks look at the images themselves.
+        problems += _thin_images(table)
     return problems, _samples(table)
 
 
-def check_masks(table: CocoTable, thorough: bool) -> Iterator[Problem]:
-    """Look for masks that training or evaluation cannot read, or do without.
-
-    Args:
-        table: The records.
-        thorough: Whether to decode them.
-
-    Yields:
-        What was found.
-    """
-    if not table.source.masks:
-        return
-    evaluated = table.source.evaluated
-    rows = table.used if evaluated else table.used & ~table.small & ~table.outside
-    rows = np.flatnonzero(rows)
-    masks = [table.annotations[row].get('segmentation') for row in rows]
-    if len(masks) > 1 and not any(masks):
-        detail = (
-            f'its {len(rows):,} objects only have boxes, as some tools export them: '
-            'export polygons, or train on boxes, for which set '
-            'model.roi_head.mask_head=None, with_mask=False in LoadAnnotations and '
-            "metric='bbox' in the evaluators"
-        )
-        yield Problem('no object with a mask', table.path, detail)
-        return
-    polygons = []
-    for row, mask in zip(rows, masks):
-        image = table.images[table.annotations[row]['image_id']]
-        fault = find_fault(mask, (image['height'], image['width']), thorough)
-        if fault:
-            survives = fault.trains and (fault.evaluates or not evaluated)
-            detail = f'{fault.detail}{", not learnt from" if survives else ""}'
-            yield Problem(fault.kind, table.path, detail, table.name(row), not survives)
-        elif isinstance(mask, list):
-            polygons.append(row)
-    if are_sane(table.annotations[row]['segmentation'] for row in polygons):
-        return
-    for row in polygons:
-        if not are_sane([table.annotations[row]['segmentation']]):
-            kind, detail = (
-                'mask with impossible coordinates',
-                'NaN, text or over a million',
-            )
-            yield Problem(kind, table.path, detail, table.name(row))
-
-
-def _crowds(table: CocoTable) -> Iterator[Problem]:
-    for row in np.flatnonzero(table.crowd):
-        detail = 'neither learnt from nor counted as missed'
-        yield Problem('crowd', table.path, detail, table.name(row), stops=False)
-
-
 def _thin_images(table: CocoTable) -> Iterator[Problem]:
-    scale, min_size = table.source.smallest_scale, table.source.min_size
     for image in table.content['images']:
-        size = image['height'], image['width']
-        if too_thin(*size, scale) and min(size) >= min_size:
-            detail = f'{size[1]}x{size[0]} resized to {scale}: under two pixels a side'
+        detail = find_thinness(image['height'], image['width'], table.source)
+        if detail:
             where = f'image {image["id"]} ({image["file_name"]})'
-            yield Problem('image too thin to resize', table.path, detail, where)
+            yield table.problem('image too thin to resize', detail, where)
 
 
 def _samples(table: CocoTable) -> list[Sample]:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
 
 from mmrapidnet.config.evaluators import list_metrics
 from mmrapidnet.config.load import iter_datasets
-from mmrapidnet.datasets.check.coco.change import Change
+from mmrapidnet.datasets.check.coco.boxes import fix_boxes
 from mmrapidnet.datasets.check.coco.check import reads_coco
-from mmrapidnet.datasets.check.coco.fix_ids import fix_ids
-from mmrapidnet.datasets.check.coco.fix_shapes import fix_shapes
-from mmrapidnet.datasets.check.coco.fix_types import fix_types
-from mmrapidnet.datasets.check.coco.records import check_encoding, read_coco
-from mmrapidnet.datasets.check.layout import check_layout, hint_of
-from mmrapidnet.datasets.check.run import sources_of
-from mmrapidnet.datasets.check.source import Source
+from mmrapidnet.datasets.check.coco.classes import fix_classes
+from mmrapidnet.datasets.check.coco.ids import fix_ids
+from mmrapidnet.datasets.check.coco.masks import fix_masks
+from mmrapidnet.datasets.check.coco.read import has_byte_order_mark, read_coco
+from mmrapidnet.datasets.check.coco.records import fix_types
+from mmrapidnet.datasets.check.layout import check_layout
+from mmrapidnet.datasets.check.problem import Change
+from mmrapidnet.datasets.check.source import Source, sources_of
 from mmrapidnet.utils.atomic import write_atomic
 from mmrapidnet.utils.errors import UserError
 
@@ -46,11 +48,9 @@ def fix_annotations(cfg: Config, dataloaders: list[str], out: str) -> list[Chang
         raise UserError(f'--fix {out} is the annotation file itself: name another file')
     content = read_coco(path, source.annotated)
     changes = []
-    if check_encoding(path):
+    if has_byte_order_mark(path):
         changes.append(Change('byte-order mark taken away', 'file', 'UTF-8 without it'))
-    changes += fix_types(content)
-    changes += fix_ids(content, source.dataset.metainfo['classes'])
-    changes += fix_shapes(content)
+    changes += fix_content(content, source.dataset.metainfo['classes'])
     try:
         write_atomic(Path(copy), json.dumps(content, ensure_ascii=False).encode())
     except OSError as error:
@@ -59,10 +59,22 @@ def fix_annotations(cfg: Config, dataloaders: list[str], out: str) -> list[Chang
     return changes
 
 
+def fix_content(content: dict[str, list], classes: Sequence[str]) -> list[Change]:
+    """Correct the content of a file in place, for a config of some classes."""
+    # Ids and types first, as masks and boxes need the sizes of their images.
+    return [
+        *fix_types(content),
+        *fix_ids(content),
+        *fix_classes(content, classes),
+        *fix_masks(content),
+        *fix_boxes(content),
+    ]
+
+
 def _only_source(cfg: Config, dataloaders: list[str]) -> Source:
     found = {}
     for source in sources_of(cfg, dataloaders):
-        check_layout(source.config, hint_of(cfg))
+        check_layout(source, cfg)
         if source.scope == 'mmdet' and reads_coco(source.dataset):
             found.setdefault(os.path.realpath(source.dataset.ann_file), source)
     if not found:

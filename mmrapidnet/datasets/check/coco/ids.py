@@ -1,98 +1,107 @@
-"""Ids and names in COCO's JSON: what repeats, what points nowhere, what is misspelt."""
+"""Ids of COCO's JSON: what repeats, what points nowhere, what has another type."""
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mmrapidnet.datasets.check.coco.annotation_ids import by_text, is_usable_id
+from mmrapidnet.datasets.check.coco.read import PARTS
+from mmrapidnet.datasets.check.coco.records import as_number, named, set_field
 from mmrapidnet.datasets.check.coco.table import CocoTable
-from mmrapidnet.datasets.check.problem import FIXABLE, Problem
+from mmrapidnet.datasets.check.problem import FIXABLE, Change, Problem
+
+_KINDS = {'images': 'image', 'annotations': 'annotation', 'categories': 'category'}
 
 
-def check_ids(table: CocoTable, thorough: bool) -> Iterator[Problem]:
-    """Look for ids and names that stand for several records, or are of another type.
-
-    Args:
-        table: The records.
-        thorough: Whether to tell what has no effect, too.
-
-    Yields:
-        What was found.
-    """
-    yield from _repeated_ids(table)
+def check_ids(table: CocoTable) -> Iterator[Problem]:
+    """Look for ids and names that stand for several records, or are of another type."""
+    for part in PARTS:
+        yield from _repeated_ids(table, part)
     yield from _repeated_names(table)
     for part in ('images', 'categories'):
-        kinds = {type(record['id']).__name__ for record in table.content[part]}
-        if len(kinds) > 1:
-            kind, detail = 'ids of several types', f'{part} have numbers and texts'
-            yield Problem(kind, table.path, f'{detail}, which are never equal')
-    yield from _dangling(table)
-    if thorough:
-        for row, annotation in enumerate(table.annotations):
-            if not is_usable_id(annotation['id']):
-                kind = 'annotation id that is no positive number'
-                detail = f'{annotation["id"]!r}, which pycocotools would never match'
-                fate = f'{detail}: another is used in its place'
-                yield Problem(kind, table.path, fate, table.name(row), stops=False)
+        if len({type(record['id']) for record in table.content[part]}) > 1:
+            detail = f'{part} have numbers and texts, which are never equal'
+            yield table.problem('ids of several types', detail)
+    left_out = 'left out of training and evaluation'
+    yield from _dangling(table, 'image_id', 'annotation of no image', 'left out')
+    yield from _dangling(table, 'category_id', 'unknown category id', left_out)
+    if table.thorough:
+        yield from table.problems(
+            [not _is_usable(a['id']) for a in table.annotations],
+            'annotation id that is no positive number',
+            '{id!r}, which pycocotools would never match: another is used in its place',
+            stops=False,
+        )
 
 
-def check_classes(table: CocoTable) -> Iterator[Problem]:
-    """Hold the names of the classes to those of the categories.
+def fix_ids(content: dict[str, list]) -> Iterator[Change]:
+    """Give every record an id of its own, by which objects name what they are of."""
+    for part, field in (('images', 'image_id'), ('categories', 'category_id')):
+        yield from _unify(content[part], part)
+        yield from _point(content, part, field)
+    for part in PARTS:
+        yield from _drop_copies(content, part)
+    annotations = [annotation for _, annotation in named(content, 'annotations')]
+    for old, new in number_annotations(annotations):
+        yield Change('new annotation id', f'annotation {old!r}', f'{old!r} -> {new}')
 
-    A file may lack classes of the config, such as one that only has some of what a
-    model tells apart.  It is another matter if it has none of them, or has one in
-    another spelling.
+
+def number_annotations(annotations: Iterable[dict[str, Any]]) -> list[tuple[Any, int]]:
+    """Give new ids to annotations whose ids are of no use or taken.
+
+    pycocotools writes the ids of what was found into arrays in which 0 means nothing.
 
     Args:
-        table: The records.
+        annotations: Records of COCO's JSON, changed in place.
 
-    Yields:
-        What was found.
+    Returns:
+        Each old id, None if there was none, with the new one.
+
+    Examples:
+        >>> records = [{'id': 0}, {'id': 7}, {'id': 7}, {'id': 'a'}]
+        >>> number_annotations(records)
+        [(0, 8), (7, 9), ('a', 10)]
+        >>> [record['id'] for record in records]
+        [8, 7, 9, 10]
     """
-    names = list(dict.fromkeys(c['name'] for c in table.content['categories']))
-    missing = [name for name in table.classes if name not in names]
-    kind, known = 'classes unlike the categories', ', '.join(map(repr, names))
-    if len(missing) == len(table.classes):
-        detail = (
-            f'none of {_few(missing)} is a category of the file, which has {known}: '
-            'put these into `classes` of the config'
-        )
-        yield Problem(kind, table.path, detail)
-        return
-    extra = [name for name in names if name not in table.classes]
-    # A model of many classes may be tested on anything: only another way of writing
-    # the same counts there.
-    likeness = 1.0 if table.source.evaluated else 0.6
-    for name in missing:
-        for other in _alike(name, extra, likeness):
-            detail = f'`classes` of the config has {name!r}, the file {other!r}'
-            yield Problem(kind, table.path, f'{detail}: write them alike')
+    used, others = set(), []
+    for annotation in annotations:
+        number = annotation.get('id')
+        if _is_usable(number) and number not in used:
+            used.add(number)
+        else:
+            others.append(annotation)
+    changes = []
+    for number, annotation in enumerate(others, max(used, default=0) + 1):
+        changes.append((annotation.get('id'), number))
+        annotation['id'] = number
+    return changes
 
 
-def _repeated_ids(table: CocoTable) -> Iterator[Problem]:
-    for part, kind in (
-        ('images', 'image'),
-        ('annotations', 'annotation'),
-        ('categories', 'category'),
-    ):
-        records = defaultdict(list)
-        for record in table.content[part]:
-            records[record['id']].append(record)
-        for value, alike in records.items():
-            if len(alike) == 1:
-                continue
-            first, *others = alike
-            same = first in others
-            detail, stops = f'{len(alike)} records have it', True
-            if part == 'annotations' and not same:
-                detail, stops = f'{detail}; they are told apart by new ones', False
-            if part == 'categories' and all(o['name'] == first['name'] for o in others):
-                detail, stops = f'{detail} and the name {first["name"]!r}', False
-            record = f'{kind} {value!r}'
-            yield Problem(f'repeated {kind} id', table.path, detail, record, stops)
+def has_id(record: Any) -> bool:
+    """Whether something is a record with an id, a number or a text."""
+    return isinstance(record, dict) and isinstance(record.get('id'), (int, str))
+
+
+def _is_usable(number: Any) -> bool:
+    return isinstance(number, int) and number > 0
+
+
+def _repeated_ids(table: CocoTable, part: str) -> Iterator[Problem]:
+    records = defaultdict(list)
+    for record in table.content[part]:
+        records[record['id']].append(record)
+    for value, (first, *others) in records.items():
+        if not others:
+            continue
+        detail, stops = f'{len(others) + 1} records have it', True
+        if part == 'annotations' and first not in others:
+            detail, stops = f'{detail}; they are told apart by new ones', False
+        if part == 'categories' and all(o['name'] == first['name'] for o in others):
+            detail, stops = f'{detail} and the name {first["name"]!r}', False
+        kind = _KINDS[part]
+        yield table.problem(f'repeated {kind} id', detail, f'{kind} {value!r}', stops)
 
 
 def _repeated_names(table: CocoTable) -> Iterator[Problem]:
@@ -105,66 +114,91 @@ def _repeated_names(table: CocoTable) -> Iterator[Problem]:
             continue
         with_objects = [number for number in alike if objects[number]]
         listed = ', '.join(map(repr, sorted(alike, key=str)))
-        detail = f'categories {listed} have the name {name!r}'
-        if len(with_objects) < 2:
-            used = f'the one with objects counts, {with_objects or "none has any"}'
-            detail, stops = f'{detail}; {used}', False
+        detail, stops = f'categories {listed} have the name {name!r}', True
+        if len(with_objects) > 1:
+            detail += ', and all have objects: rename one, or give both one id'
         else:
-            used = 'all have objects: rename one, or give both one id'
-            detail, stops = f'{detail}, and {used}', True
-        yield Problem('repeated category name', table.path, detail, stops=stops)
-    for name, count in _several(i['file_name'] for i in table.content['images']):
-        detail = f'{count} images are of the file {name}, which is read as often'
-        yield Problem('repeated file name', table.path, detail, stops=False)
+            found = with_objects or 'none has any'
+            detail += f'; the one with objects counts, {found}'
+            stops = False
+        yield table.problem('repeated category name', detail, stops=stops)
+    files = Counter(image['file_name'] for image in table.content['images'])
+    for name, count in files.items():
+        if count > 1:
+            detail = f'{count} images are of the file {name}, which is read as often'
+            yield table.problem('repeated file name', detail, stops=False)
 
 
-def _dangling(table: CocoTable) -> Iterator[Problem]:
+def _dangling(table: CocoTable, field: str, kind: str, fate: str) -> Iterator[Problem]:
     """Objects whose image or category is not in the file."""
-    for field, known, kind, unknown, fate in (
-        ('image_id', table.images, 'image', 'annotation of no image', 'left out'),
-        (
-            'category_id',
-            table.label_of,
-            'category',
-            'unknown category id',
-            'left out of training and evaluation',
-        ),
-    ):
-        twins = by_text(known)
-        for row, annotation in enumerate(table.annotations):
-            value = annotation[field]
-            if value in known:
-                continue
-            twin, name = twins.get(str(value)), table.name(row)
-            if twin is None:
-                detail = f'{field} {value!r} is in no record, {fate}'
-                yield Problem(unknown, table.path, detail, name, stops=False)
-            else:
-                tool = ' (VIA exports it so)' if isinstance(value, str) else ''
-                detail = f'{field} is {value!r}, the id of the {kind} {twin!r}{tool}'
-                detail = f'{detail}; {FIXABLE}'
-                yield Problem(f'{kind} id of another type', table.path, detail, name)
+    owner = field.removesuffix('_id')
+    known = table.images if owner == 'image' else table.label_of
+    twins = _by_text(known)
+    for row, annotation in enumerate(table.annotations):
+        value = annotation[field]
+        if value in known:
+            continue
+        twin, name = twins.get(str(value)), table.name(row)
+        if twin is None:
+            detail = f'{field} {value!r} is in no record, {fate}'
+            yield table.problem(kind, detail, name, stops=False)
+        else:
+            tool = ' (VIA exports it so)' if isinstance(value, str) else ''
+            detail = f'{field} is {value!r}, the id of the {owner} {twin!r}{tool}'
+            detail = f'{detail}; {FIXABLE}'
+            yield table.problem(f'{owner} id of another type', detail, name)
 
 
-def _alike(name: str, others: list[str], likeness: float) -> list[str]:
-    """Names that may be meant by another: 'Traffic_light' by 'traffic light'."""
-
-    def plain(text: str) -> str:
-        return ''.join(c for c in text.casefold() if c.isalnum())
-
-    def digits(text: str) -> str:
-        return ''.join(c for c in text if c.isdigit())
-
-    # What only differs in its number is numbered, not misspelt.
-    known = {plain(o): o for o in others if digits(o) == digits(name)}
-    found = difflib.get_close_matches(plain(name), known, n=1, cutoff=likeness)
-    return [known[text] for text in found]
+def _by_text(ids: Iterable[int | str]) -> dict[str, int | str]:
+    """Ids by how they are written, unless two are written alike: '7' leads to 7."""
+    found = defaultdict(list)
+    for number in ids:
+        found[str(number)].append(number)
+    return {text: alike[0] for text, alike in found.items() if len(alike) == 1}
 
 
-def _few(names: list[str], most: int = 10) -> str:
-    rest = f' and {len(names) - most} more' if len(names) > most else ''
-    return f'{", ".join(map(repr, names[:most]))}{rest}'
+def _unify(records: list, part: str) -> Iterator[Change]:
+    """Make ids numbers where some are, and no two become the same."""
+    records = [record for record in records if has_id(record)]
+    ids = [record['id'] for record in records]
+    numbers = [as_number(number) for number in ids]
+    if len({type(i) for i in ids}) < 2 or not all(isinstance(n, int) for n in numbers):
+        return
+    if len(set(numbers)) < len(set(ids)):
+        return
+    for record in records:
+        if isinstance(record['id'], str):
+            number = as_number(record['id'])
+            where = f'{part[:-1]} {record["id"]!r}'
+            yield set_field(record, 'id', number, 'number instead of text', where)
 
 
-def _several(values: Iterable[Any]) -> list[tuple[Any, int]]:
-    return [(value, count) for value, count in Counter(values).items() if count > 1]
+def _point(content: dict[str, list], part: str, field: str) -> Iterator[Change]:
+    """Let objects name their image or category as it is called."""
+    known = {record['id'] for record in content[part] if has_id(record)}
+    twins = _by_text(known)
+    for where, record in named(content, 'annotations'):
+        value = record.get(field)
+        if isinstance(value, (int, str)) and value not in known:
+            twin = twins.get(str(value))
+            if twin is not None:
+                kind = f'{field} of the type of the id'
+                yield set_field(record, field, twin, kind, where)
+
+
+def _drop_copies(content: dict[str, list], part: str) -> Iterator[Change]:
+    kept, seen = [], defaultdict(list)
+    for number, record in enumerate(content[part]):
+        what_counts, alike = record, []
+        if has_id(record):
+            alike = seen[record['id']]
+            if part == 'categories':
+                # It is known by its name, whatever else it says.
+                what_counts = record.get('name')
+        if what_counts in alike:
+            detail = f'the same as an earlier one, id {record["id"]!r}'
+            yield Change('repeated record taken away', f'{part}[{number}]', detail)
+        else:
+            alike.append(what_counts)
+            kept.append(record)
+    content[part] = kept

@@ -14,17 +14,10 @@ _MOST_NAMES = 10
 
 
 def check_left(table: CocoTable) -> Iterator[Problem]:
-    """Count what is left after everything that mmdet and pycocotools leave out.
-
-    Args:
-        table: The records.
-
-    Yields:
-        A stop if nothing is left; otherwise the classes of which nothing is.
-    """
+    """Count what is left after everything that mmdet and pycocotools leave out."""
     trains = not table.source.evaluated
     if not table.images or (trains and not table.kept_images):
-        yield Problem('no image left', table.path, _lost_images(table))
+        yield table.problem('no image left', _lost_images(table))
         return
     if not table.source.annotated:
         return
@@ -32,7 +25,7 @@ def check_left(table: CocoTable) -> Iterator[Problem]:
     left = chosen & (table.fates == '')
     if not left.any():
         kind = 'nothing to learn from' if trains else 'nothing to measure'
-        yield Problem(kind, table.path, _lost_objects(table, chosen))
+        yield table.problem(kind, _lost_objects(table, chosen))
         return
     found = np.bincount(table.labels[left], minlength=len(table.classes))
     absent = [label for label, count in enumerate(found) if not count]
@@ -42,7 +35,7 @@ def check_left(table: CocoTable) -> Iterator[Problem]:
             told.append(f'and {len(absent) - _MOST_NAMES} more')
         fate = 'never learnt' if trains else 'not measured'
         detail = f'{fate}: {", ".join(told)}'
-        yield Problem('class without any object', table.path, detail, stops=False)
+        yield table.problem('class without any object', detail, stops=False)
 
 
 def _lost_images(table: CocoTable) -> str:

@@ -1,82 +1,22 @@
-"""Reading COCO's JSON, up to whether its records are of the kind expected."""
+"""Records of COCO's JSON: their fields, and the types of these."""
 
 from __future__ import annotations
 
-import codecs
-import json
-from functools import cache
-from pathlib import Path
+import math
+from collections.abc import Iterator
 from typing import Any
 
-from mmrapidnet.datasets.check.coco.other_formats import name_format, name_text
-from mmrapidnet.datasets.check.problem import FIXABLE, Problem
-from mmrapidnet.utils.errors import UserError
+from mmrapidnet.datasets.check.coco.read import PARTS
+from mmrapidnet.datasets.check.problem import FIXABLE, Change, Problem
 
 _FIELDS = {
-    'images': ('id', 'file_name', 'height', 'width'),
-    'annotations': ('id', 'image_id', 'category_id', 'bbox', 'area'),
-    'categories': ('id', 'name'),
+    'images': {'id', 'file_name', 'height', 'width'},
+    'annotations': {'id', 'image_id', 'category_id', 'bbox', 'area'},
+    'categories': {'id', 'name'},
 }
 _IDS = ('id', 'image_id', 'category_id')
-_NUMBERS = (int, float)
-
-
-def read_coco(path: str | Path, annotated: bool = True) -> dict[str, list]:
-    """Read an annotation file.
-
-    Args:
-        path: The file.
-        annotated: Whether objects are needed, which a list of images to predict on
-            lacks.  Defaults to True.
-
-    Returns:
-        Its content; without objects, ``annotations`` is empty.
-
-    Raises:
-        UserError: If it is no such file.
-    """
-    raw = Path(path).read_bytes()
-    try:
-        content = json.loads(raw)
-    except ValueError as error:
-        line = _refusal(path, f'it is no JSON, {error}', name_text(raw))
-        raise UserError(line) from error
-    if not isinstance(content, dict):
-        kind = f'it is a {type(content).__name__}'
-        raise UserError(_refusal(path, kind, name_format(content)))
-    if not annotated:
-        content.setdefault('annotations', [])
-    wrong = [part for part in _FIELDS if not isinstance(content.get(part), list)]
-    if wrong:
-        lacks = f'it has no list of {" and of ".join(wrong)}'
-        hint = name_format(content)
-        if wrong == ['annotations']:
-            hint = (
-                'a list of images without objects, as of test-dev: to predict on it, '
-                'set format_only=True and outfile_prefix in the evaluator'
-            )
-        raise UserError(_refusal(path, lacks, hint))
-    if any(
-        isinstance(a, dict) and 'segments_info' in a for a in content['annotations']
-    ):
-        hint = "COCO's panoptic format: use type='CocoPanopticDataset'"
-        raise UserError(_refusal(path, 'it has segments_info', hint))
-    return content
-
-
-def check_encoding(path: str | Path) -> list[Problem]:
-    """Look for the mark that some editors put before JSON.
-
-    Args:
-        path: An annotation file.
-
-    Returns:
-        The mark, if there is one.
-    """
-    with open(path, 'rb') as file:
-        marked = file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
-    detail = f'pycocotools cannot read it; {FIXABLE}'
-    return [Problem('byte-order mark', str(path), detail)] if marked else []
+_NUMBERS = {'images': ('height', 'width'), 'annotations': ('area',), 'categories': ()}
+_FLAGS = {'0': 0, '1': 1, 'false': 0, 'true': 1, 'none': 0, 'null': 0, '': 0}
 
 
 def drop_damaged(content: dict[str, list], path: str, evaluated: bool) -> list[Problem]:
@@ -91,19 +31,16 @@ def drop_damaged(content: dict[str, list], path: str, evaluated: bool) -> list[P
         The damaged records, by their places in the file.
     """
     problems = []
-    for part in _FIELDS:
-        faults = {
-            number: fault
-            for number, record in enumerate(content[part])
-            if (fault := find_record_fault(part, record, evaluated))
-        }
-        if faults:
-            whole = enumerate(content[part])
-            content[part] = [r for number, r in whole if number not in faults]
-        problems += [
-            Problem('damaged record', path, fault, f'{part}[{number}]')
-            for number, fault in faults.items()
-        ]
+    for part in PARTS:
+        kept = []
+        for number, record in enumerate(content[part]):
+            fault = find_record_fault(part, record, evaluated)
+            if fault:
+                where = f'{part}[{number}]'
+                problems.append(Problem('damaged record', path, fault, where))
+            else:
+                kept.append(record)
+        content[part] = kept
     return problems
 
 
@@ -124,39 +61,95 @@ def find_record_fault(part: str, record: Any, evaluated: bool) -> str | None:
     """
     if not isinstance(record, dict):
         return f'{record!r} is no object'
-    wanted = _fields(part, evaluated)
-    if not wanted <= record.keys():
-        return f'it has no {", ".join(sorted(wanted - record.keys()))}'
+    needs_crowd = evaluated and part == 'annotations'
+    missing = _FIELDS[part] - record.keys()
+    if needs_crowd and 'iscrowd' not in record:
+        missing = {*missing, 'iscrowd'}
+    if missing:
+        return f'it has no {", ".join(sorted(missing))}'
     for name in _IDS:
         # A truth value is a number to Python.
-        if name in wanted and type(record[name]) not in (int, str):
+        if name in _FIELDS[part] and type(record[name]) not in (int, str):
             return f'{name} is {record[name]!r} instead of a number or a text'
-    return _FAULTS[part](record, evaluated)
+    if part == 'images':
+        return _image_fault(record)
+    if part == 'annotations':
+        return _annotation_fault(record, needs_crowd)
+    if not isinstance(record['name'], str):
+        return f'name is {record["name"]!r} instead of a text'
+    return None
 
 
-@cache
-def _fields(part: str, evaluated: bool) -> frozenset[str]:
-    needs_crowd = evaluated and part == 'annotations'
-    return frozenset((*_FIELDS[part], *(['iscrowd'] if needs_crowd else ())))
+def are_numbers(values: Any, count: int | None = None) -> bool:
+    """Whether something is a list of numbers, finite or not, and of a count if given.
+
+    Examples:
+        >>> are_numbers([1, 2.5], 2), are_numbers([1, '2']), are_numbers(None)
+        (True, False, False)
+    """
+    return (
+        isinstance(values, list)
+        and count in (None, len(values))
+        and all(isinstance(value, (int, float)) for value in values)
+    )
 
 
-def _image_fault(record: dict[str, Any], _: bool) -> str | None:
+def as_number(value: Any) -> int | float | None:
+    """Read a finite number, which may be written as text; whole ones as integers.
+
+    Examples:
+        >>> as_number('640'), as_number(7.0), as_number('1.5'), as_number('a')
+        (640, 7, 1.5, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    if not math.isfinite(number):
+        return None
+    return int(number) if number.is_integer() else number
+
+
+def set_field(record: dict, name: str, value: Any, kind: str, where: str) -> Change:
+    """Give a field of a record, which is called ``where``, another value."""
+    old = repr(record[name]) if name in record else 'none'
+    record[name] = value
+    return Change(kind, where, f'{name} {old} -> {value!r}')
+
+
+def named(content: dict[str, list], part: str) -> Iterator[tuple[str, dict]]:
+    """What is a record in a part of a file, such as 'images', and how it is called."""
+    for number, record in enumerate(content[part]):
+        if isinstance(record, dict):
+            yield f'{part}[{number}]', record
+
+
+def fix_types(content: dict[str, list]) -> Iterator[Change]:
+    """Give the fields of records the types that mmdet and pycocotools read."""
+    for part in PARTS:
+        for where, record in named(content, part):
+            for name, value, kind in _right_types(part, record):
+                yield set_field(record, name, value, kind, where)
+
+
+def _image_fault(record: dict[str, Any]) -> str | None:
     if not isinstance(record['file_name'], str):
         return f'file_name is {record["file_name"]!r}'
-    size = record['height'], record['width']
-    if not (_are_numbers(size) and min(size) > 0):
+    size = [record['height'], record['width']]
+    if not (are_numbers(size) and min(size) > 0):
         return f'height and width are {size[0]!r} and {size[1]!r}'
     return None
 
 
-def _annotation_fault(record: dict[str, Any], evaluated: bool) -> str | None:
-    box = record['bbox']
-    if not (isinstance(box, list) and len(box) == 4 and _are_numbers(box)):
-        return f'bbox is {box!r} instead of four numbers'
-    if not isinstance(record['area'], _NUMBERS):
+def _annotation_fault(record: dict[str, Any], needs_crowd: bool) -> str | None:
+    if not are_numbers(record['bbox'], 4):
+        return f'bbox is {record["bbox"]!r} instead of four numbers'
+    if not isinstance(record['area'], (int, float)):
         return f'area is {record["area"]!r}'
     crowd = record.get('iscrowd')
-    if crowd is None and not evaluated:
+    if crowd is None and not needs_crowd:
         return None
     if not isinstance(crowd, int) or crowd not in (0, 1):
         why = ' (any text counts as true)' if isinstance(crowd, str) else ''
@@ -164,26 +157,29 @@ def _annotation_fault(record: dict[str, Any], evaluated: bool) -> str | None:
     return None
 
 
-def _category_fault(record: dict[str, Any], _: bool) -> str | None:
-    if not isinstance(record['name'], str):
-        return f'name is {record["name"]!r} instead of a text'
-    return None
-
-
-_FAULTS = {
-    'images': _image_fault,
-    'annotations': _annotation_fault,
-    'categories': _category_fault,
-}
-
-
-def _are_numbers(values: list | tuple) -> bool:
-    return all(isinstance(value, _NUMBERS) for value in values)
-
-
-def _refusal(path: str | Path, reason: str, hint: str | None) -> str:
-    line = (
-        f'{path} is not an annotation file in COCO JSON (images, annotations, '
-        f'categories): {reason}'.replace('\n', ' ')
-    )
-    return f'{line}; this is {hint}' if hint else line
+def _right_types(part: str, record: dict) -> Iterator[tuple[str, Any, str]]:
+    """Fields of a record that are to change, their new values, and what that is."""
+    from_text = 'number instead of text'
+    for name in _NUMBERS[part]:
+        number = as_number(record.get(name))
+        if isinstance(record.get(name), str) and number is not None:
+            yield name, number, from_text
+    for name in _IDS:
+        value = record.get(name)
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+            yield name, value, 'id instead of a list of one'
+        if isinstance(value, float) and isinstance(as_number(value), int):
+            yield name, int(value), 'whole number as id'
+    if part != 'annotations':
+        return
+    box = record.get('bbox')
+    if isinstance(box, list) and any(isinstance(value, str) for value in box):
+        numbers = [as_number(value) for value in box]
+        if None not in numbers:
+            yield 'bbox', numbers, from_text
+    crowd = record.get('iscrowd')
+    if crowd is None:
+        yield 'iscrowd', 0, 'missing iscrowd'
+    elif isinstance(crowd, str) and crowd.casefold() in _FLAGS:
+        yield 'iscrowd', _FLAGS[crowd.casefold()], from_text

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from mmrapidnet.datasets.check.problem import Problem
 from mmrapidnet.datasets.check.source import Source
 
 _NO_LABEL = -1
@@ -18,10 +20,14 @@ class CocoTable:
     Args:
         content: The content of the file, without damaged records.
         source: The data set that reads it.
+        thorough: Whether to decode all masks and to tell what is merely unusual, which
+            takes longer.
     """
 
-    def __init__(self, content: dict[str, list], source: Source) -> None:
-        self.content, self.source = content, source
+    def __init__(
+        self, content: dict[str, list], source: Source, thorough: bool
+    ) -> None:
+        self.content, self.source, self.thorough = content, source, thorough
         self.path = str(source.dataset.ann_file)
         self.classes = tuple(source.dataset.metainfo['classes'])
         self.annotations = content['annotations']
@@ -133,18 +139,30 @@ class CocoTable:
         return fates
 
     def name(self, row: int) -> str:
-        """How an object is called in a problem.
-
-        Args:
-            row: Which.
-
-        Returns:
-            Its id and the file of its image.
-        """
+        """How an object is called in a problem: its id and the file of its image."""
         annotation = self.annotations[row]
         image = self.images.get(annotation['image_id'])
         owner = f' of {image["file_name"]}' if image else ''
         return f'annotation {annotation["id"]}{owner}'
+
+    def size_of(self, row: int) -> tuple[int, int]:
+        """Height and width in pixels of the image that an object has."""
+        image = self.images[self.annotations[row]['image_id']]
+        return image['height'], image['width']
+
+    def problem(
+        self, kind: str, detail: str, record: str = '', stops: bool = True
+    ) -> Problem:
+        """A `Problem` of this file."""
+        return Problem(kind, self.path, detail, record, stops)
+
+    def problems(
+        self, rows: Sequence[bool], kind: str, detail: str, stops: bool = True
+    ) -> Iterator[Problem]:
+        """A problem of each of the rows; the detail has fields of the annotation."""
+        for row in np.flatnonzero(rows):
+            told = detail.format_map(self.annotations[row])
+            yield self.problem(kind, told, self.name(row), stops)
 
     def _flags(self, tell: Any) -> np.ndarray:
         return np.fromiter(map(tell, self.annotations), dtype=bool)
