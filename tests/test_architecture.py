@@ -16,8 +16,6 @@ FLOORS = (
     ('config',),
     ('utils', 'version'),
 )
-# Old names, which lead to the new ones.
-RENAMED = {'mmrapidnet.optim'}
 LEVEL = {room: -number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 
@@ -57,10 +55,10 @@ IMPORTS = {name: imports_of(path, MODULES) for name, path in MODULES.items()}
 
 
 def test_every_room_is_on_a_floor():
-    assert {room_of(name) for name in set(MODULES) - RENAMED} - {''} == set(LEVEL)
+    assert {room_of(name) for name in MODULES} - {''} == set(LEVEL)
 
 
-@pytest.mark.parametrize('name', sorted(set(MODULES) - {'mmrapidnet'} - RENAMED))
+@pytest.mark.parametrize('name', sorted(set(MODULES) - {'mmrapidnet'}))
 def test_no_import_runs_upward(name):
     level = LEVEL[room_of(name)]
     upward = [other for other in IMPORTS[name] if LEVEL.get(room_of(other), 1) > level]
