@@ -16,9 +16,10 @@ What it does:
 """
 
 import difflib
-import functools
 from collections.abc import Callable
 from pathlib import Path
+
+from mmrapidnet.compat.patching import wrap
 
 _OURS = 'mmrapidnet::'
 
@@ -30,8 +31,7 @@ def apply() -> None:
 
     if is_installed('mmseg') and not is_installed('mmsegmentation'):
         utils.MODULE2PACKAGE['mmseg'] = 'mmseg'
-    if not hasattr(Config._get_cfg_path, '__wrapped__'):
-        Config._get_cfg_path = staticmethod(_with_ours(Config._get_cfg_path))
+    wrap(Config, '_get_cfg_path', _find_path)
 
 
 def find_config(name: str) -> Path:
@@ -57,12 +57,10 @@ def find_config(name: str) -> Path:
     raise FileNotFoundError(f'mmrapidnet has no config {name}{hint}')
 
 
-def _with_ours(find: Callable[[str, str], tuple[str, str | None]]) -> Callable:
-    @functools.wraps(find)
-    def find_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
-        if cfg_path.startswith(_OURS):
-            # Without a scope: our models are in the root registry.
-            return str(find_config(cfg_path.removeprefix(_OURS))), None
-        return find(cfg_path, filename)
-
-    return find_path
+def _find_path(
+    stock: Callable[[str, str], tuple[str, str | None]], cfg_path: str, filename: str
+) -> tuple[str, str | None]:
+    if cfg_path.startswith(_OURS):
+        # Without a scope: our models are in the root registry.
+        return str(find_config(cfg_path.removeprefix(_OURS))), None
+    return stock(cfg_path, filename)
