@@ -45,16 +45,6 @@ def load_short(kind: str, folder: Path, root: Path, **options) -> Config:
     return cfg
 
 
-def skip_long_logs(set_attribute: Callable[..., None] = setattr) -> None:
-    """Let runs not log config and machine, which takes longer than an iteration.
-
-    Args:
-        set_attribute: As the builtin, or a monkeypatch's.
-    """
-    set_attribute(Config, 'pretty_text', property(lambda self: ''))
-    set_attribute(Runner, '_log_env', lambda *args: None)
-
-
 class KilledRun:
     """A run in a process of its own, with the modules that are loaded already.
 
@@ -72,7 +62,9 @@ class KilledRun:
     def _live(self, cfg: Config, prepare: Callable[[], None]) -> None:
         # Loggers of earlier runs write to what was stdout then.
         MMLogger._instance_dict.clear()
-        skip_long_logs()
+        # Neither matters here, and both take longer than an iteration.
+        Config.pretty_text = property(lambda self: '')
+        Runner._log_env = lambda *args: None
         with (
             self.log.open('w', buffering=1) as log,
             contextlib.redirect_stdout(log),

@@ -9,16 +9,8 @@ import pytest
 import torch
 from helpers import many_processes
 from helpers.forked import fork, torchrun_variables
-from helpers.killed_runs import skip_long_logs
 
 KINDS = {2: ('segmenter', 'detector'), 4: tuple(many_processes.ROOTS)}
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _no_long_logs():
-    with pytest.MonkeyPatch.context() as patch:
-        skip_long_logs(patch.setattr)
-        yield
 
 
 @pytest.fixture(scope='module', params=[2, pytest.param(4, marks=pytest.mark.slow)])
