@@ -5,6 +5,9 @@ It needs torch, mmengine and mmcv only.  Put it into a config as
 """
 
 from mmrapidnet import models  # noqa: F401  (registers the backbones)
+from mmrapidnet.utils import deprecation
 from mmrapidnet.version import __version__
 
 __all__ = ['__version__']
+
+deprecation.let_old_names_import()

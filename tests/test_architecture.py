@@ -21,8 +21,6 @@ FLOORS = (
     ('config',),
     ('utils', 'version'),
 )
-# Old names, which lead to the new ones.
-RENAMED = {'mmrapidnet.optim'}
 LEVEL = {room: -number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 
@@ -62,13 +60,13 @@ IMPORTS = {name: imports_of(path, MODULES) for name, path in MODULES.items()}
 
 
 def test_every_room_is_on_a_floor():
-    assert {room_of(name) for name in set(MODULES) - RENAMED} - {''} == set(LEVEL)
+    assert {room_of(name) for name in MODULES} - {''} == set(LEVEL)
 
 
 def test_no_import_runs_upward():
     upward = [
         f'{name} imports {other}'
-        for name in set(MODULES) - {'mmrapidnet'} - RENAMED
+        for name in set(MODULES) - {'mmrapidnet'}
         for other in IMPORTS[name]
         if LEVEL.get(room_of(other), 1) > LEVEL[room_of(name)]
     ]

@@ -9,10 +9,9 @@ from mmrapidnet.compat import (
     amp,
     bad_samples,
     coco_api,
-    coco_figures,
+    coco_metric,
     config_packages,
     distributed,
-    evaluated_images,
     inferencer,
     layer_decay,
     no_workers,
@@ -35,11 +34,10 @@ PATCHES = (
     distributed,
     amp,
     bad_samples,
-    evaluated_images,
     no_workers,
     workers,
     coco_api,
-    coco_figures,
+    coco_metric,
 )
 
 

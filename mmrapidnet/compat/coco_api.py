@@ -18,14 +18,14 @@ Condition:
 What it does:
     ``get_cat_ids`` of mmdet's ``COCO`` gives an id for each name that it is asked for,
     in that order; a name that the file lacks gets a category of its own, without
-    objects, which evaluation leaves out of every mean.  Of two categories of one name
-    it takes the one that has objects.  Annotations whose ids cannot be used get new
-    ones in memory.  ``COCOeval`` gives its figures in the order it was asked in.
+    objects, which evaluation leaves out of every mean (in panoptic annotations it is an
+    error).  Of two categories of one name it takes the one that has objects; if both
+    have, it is an error.  Annotations whose ids cannot be used get new ones in memory.
+    ``COCOeval`` gives its figures in the order it was asked in.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable
 from copy import copy
 from types import ModuleType
@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from mmrapidnet.compat.when_imported import when_imported
+from mmrapidnet.compat.patching import when_imported, wrap
 from mmrapidnet.datasets.check.coco.ids import number_annotations
 from mmrapidnet.utils.errors import UserError
 
@@ -46,37 +46,21 @@ def apply() -> None:
 
 
 def _patch(module: ModuleType) -> None:
-    if module.COCO.get_cat_ids is get_cat_ids:
-        return
-    module.COCO.get_cat_ids = get_cat_ids
-    module.COCO.createIndex = create_index
-    module.COCO.loadCats = load_categories
-    for evaluator in (module.COCOeval, module.COCOevalMP):
-        evaluator.evaluate = _remembering_order(evaluator.evaluate)
-    module.COCOeval.accumulate = _keeping_order(module.COCOeval.accumulate)
+    module.COCO.get_cat_ids = _get_cat_ids
+    wrap(module.COCO, 'createIndex', _create_index)
+    wrap(module.COCO, 'loadCats', _load_categories)
+    wrap(module.COCOeval, 'evaluate', _remember_order)
+    wrap(module.COCOevalMP, 'evaluate', _remember_order)
+    wrap(module.COCOeval, 'accumulate', _keep_order)
 
 
-def get_cat_ids(
+def _get_cat_ids(
     self: Any,
     cat_names: str | Iterable[str] = (),
     sup_names: str | Iterable[str] = (),
     cat_ids: Any = (),
 ) -> list[int | str]:
-    """Give ids of categories; asked for names alone, one for each name, in order.
-
-    Args:
-        self: mmdet's ``COCO``.
-        cat_names: Names of categories.
-        sup_names: Names of supercategories.
-        cat_ids: Ids of categories.
-
-    Returns:
-        The ids.
-
-    Raises:
-        UserError: If a name stands for two categories that both have objects, or a
-            panoptic file lacks a name.
-    """
+    """Give ids of categories; asked for names alone, one for each name, in order."""
     names = [cat_names] if isinstance(cat_names, str) else list(cat_names)
     if not names or sup_names or cat_ids:
         return self.getCatIds(names, sup_names, cat_ids)
@@ -85,40 +69,14 @@ def get_cat_ids(
         found = ids.setdefault(category['name'], [])
         if category['id'] not in found:
             found.append(category['id'])
-    return [_choose(self, name, ids.get(name)) for name in names]
+    return [
+        _choose(self, name, ids[name]) if name in ids else _add_category(self, name)
+        for name in names
+    ]
 
 
-def create_index(self: Any) -> None:
-    """Index the records of a file, after numbering what cannot be used as an id.
-
-    Args:
-        self: mmdet's ``COCO``.
-    """
-    from pycocotools.coco import COCO
-
-    number_annotations(self.dataset.get('annotations', ()))
-    COCO.createIndex(self)
-
-
-def load_categories(self: Any, ids: Any = ()) -> list[dict[str, Any]]:
-    """Give the records of categories; a text is one id, not a list of letters.
-
-    Args:
-        self: mmdet's ``COCO``.
-        ids: One id or several.
-
-    Returns:
-        The records.
-    """
-    from pycocotools.coco import COCO
-
-    return COCO.loadCats(self, [ids] if isinstance(ids, str) else ids)
-
-
-def _choose(coco: Any, name: str, ids: list | None) -> int | str:
-    """The id of a name, which ``ids`` have; None if no category is called so."""
-    if ids is None:
-        return _add_category(coco, name)
+def _choose(coco: Any, name: str, ids: list) -> int | str:
+    """The id of those called by a name that has objects."""
     with_objects = [number for number in ids if coco.catToImgs.get(number)]
     if len(with_objects) > 1:
         raise UserError(
@@ -146,26 +104,27 @@ def _add_category(coco: Any, name: str) -> int | str:
     return number
 
 
-def _remembering_order(evaluate: Callable) -> Callable:
-    @functools.wraps(evaluate)
-    def remember(self: Any) -> None:
-        self.asked_cat_ids = list(self.params.catIds)
-        evaluate(self)
-
-    return remember
+def _create_index(stock: Callable[..., None], self: Any) -> None:
+    number_annotations(self.dataset.get('annotations', ()))
+    stock(self)
 
 
-def _keeping_order(accumulate: Callable) -> Callable:
-    @functools.wraps(accumulate)
-    def keep(self: Any, p: Any = None) -> None:
-        accumulate(self, p)
-        asked = getattr(self, 'asked_cat_ids', None)
-        if asked is None or p is not None or not self.params.useCats:
-            return
-        order = np.searchsorted(self.params.catIds, asked)
-        for name, axis in _CATEGORY_AXES.items():
-            self.eval[name] = self.eval[name].take(order, axis)
-        self.eval['params'] = copy(self.params)
-        self.eval['params'].catIds = asked
+def _load_categories(stock: Callable[..., list], self: Any, ids: Any = ()) -> list:
+    return stock(self, [ids] if isinstance(ids, str) else ids)
 
-    return keep
+
+def _remember_order(stock: Callable[..., None], self: Any) -> None:
+    self.asked_cat_ids = list(self.params.catIds)
+    stock(self)
+
+
+def _keep_order(stock: Callable[..., None], self: Any, p: Any = None) -> None:
+    stock(self, p)
+    asked = getattr(self, 'asked_cat_ids', None)
+    if asked is None or p is not None or not self.params.useCats:
+        return
+    order = np.searchsorted(self.params.catIds, asked)
+    for name, axis in _CATEGORY_AXES.items():
+        self.eval[name] = self.eval[name].take(order, axis)
+    self.eval['params'] = copy(self.params)
+    self.eval['params'].catIds = asked

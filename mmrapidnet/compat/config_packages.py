@@ -4,8 +4,9 @@ Reason:
     mmengine looks for ``mmseg::`` configs in the package mmsegmentation; the fork of
     the OpenMMLab libraries brings mmseg in onedl-mmsegmentation, so that each config
     that builds on one ends with ``mmsegmentation is not installed``.  Packages that are
-    not on its own list have no configs for it, ours among them.  For each base config
-    of a library, mmengine reads a hundred metafiles that name no base.
+    not on its own list have no configs for it, ours among them.  For each config of a
+    library that another builds on, mmengine reads a hundred metafiles, none of which
+    names it.
 
 Condition:
     There is a module mmseg, but no package mmsegmentation; otherwise none.
@@ -13,17 +14,17 @@ Condition:
 What it does:
     Lets mmengine look for the module instead, as it does for mmdet, and find
     ``mmrapidnet::`` configs in the package that is imported: those that an installed
-    one carries, or those beside it in a checkout.  Bases are looked for in their place,
-    which saves a second whenever a config is read.
+    one carries, or those beside it in a checkout.  Configs of the libraries are first
+    looked for in the package itself, which saves a second whenever a config is read.
 """
 
 import difflib
-import functools
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-_OURS = 'mmrapidnet::'
+from mmrapidnet.compat.patching import wrap
+from mmrapidnet.config.libraries import LIBRARIES
 
 
 def apply() -> None:
@@ -33,8 +34,7 @@ def apply() -> None:
 
     if is_installed('mmseg') and not is_installed('mmsegmentation'):
         utils.MODULE2PACKAGE['mmseg'] = 'mmseg'
-    if not hasattr(Config._get_cfg_path, '__wrapped__'):
-        Config._get_cfg_path = staticmethod(_with_ours(Config._get_cfg_path))
+    wrap(Config, '_get_cfg_path', _find_path)
 
 
 def find_config(name: str) -> Path:
@@ -60,18 +60,16 @@ def find_config(name: str) -> Path:
     raise FileNotFoundError(f'mmrapidnet has no config {name}{hint}')
 
 
-def _with_ours(find: Callable[[str, str], tuple[str, str | None]]) -> Callable:
-    @functools.wraps(find)
-    def find_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
-        if cfg_path.startswith(_OURS):
-            # Without a scope: our models are in the root registry.
-            return str(find_config(cfg_path.removeprefix(_OURS))), None
-        scope, _, base = cfg_path.partition('::_base_/')
-        spec = find_spec(scope) if scope and base else None
-        if spec and spec.origin:
-            path = Path(spec.origin).parent / '.mim' / 'configs' / '_base_' / base
-            if path.is_file():
-                return str(path), scope
-        return find(cfg_path, filename)
-
-    return find_path
+def _find_path(
+    stock: Callable[[str, str], tuple[str, str | None]], cfg_path: str, filename: str
+) -> tuple[str, str | None]:
+    package, _, name = cfg_path.rpartition('::')
+    if package == 'mmrapidnet':
+        # Without a scope: our models are in the root registry.
+        return str(find_config(name)), None
+    spec = find_spec(package) if package in LIBRARIES else None
+    if spec and spec.origin:
+        path = Path(spec.origin).parent / '.mim' / 'configs' / name
+        if path.is_file():
+            return str(path), package
+    return stock(cfg_path, filename)

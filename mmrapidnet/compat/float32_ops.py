@@ -14,13 +14,14 @@ What it does:
     Converts what enters these operators from bfloat16 or float16 to float32.
 """
 
-import functools
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from mmrapidnet.compat.patching import wrap
 
 LOW_PRECISION = (torch.bfloat16, torch.float16)
 
@@ -36,34 +37,21 @@ def apply() -> None:
     from mmcv.ops.nms import NMSop, SoftNMSop
     from mmcv.ops.roi_align import RoIAlignFunction
 
-    _compute_in_float32(NMSop)
-    _compute_in_float32(SoftNMSop)
-    _compute_in_float32(RoIAlignFunction)
-    _compute_in_float32(DeformConv2dFunction)
-    _compute_in_float32(ModulatedDeformConv2dFunction)
+    operators = [NMSop, SoftNMSop, RoIAlignFunction]
+    operators += [DeformConv2dFunction, ModulatedDeformConv2dFunction]
     if 'mmdet.models' in sys.modules:
         from mmdet.models.roi_heads import GenericRoIExtractor, SingleRoIExtractor
 
-        _compute_in_float32(SingleRoIExtractor)
-        _compute_in_float32(GenericRoIExtractor)
+        operators += [SingleRoIExtractor, GenericRoIExtractor]
+    for operator in operators:
+        wrap(operator, 'forward', _forward)
 
 
-@functools.cache  # once for each operator
-def _compute_in_float32(operator: type) -> None:
-    static = isinstance(vars(operator)['forward'], staticmethod)
-    patched = _in_float32(operator.forward)
-    operator.forward = staticmethod(patched) if static else patched
-
-
-def _in_float32(forward: Callable) -> Callable:
-    @functools.wraps(forward)
-    def forward_in_float32(context: Any, *args: Any, **kwargs: Any) -> Any:
-        with torch.autocast('cpu', enabled=False):
-            args = [_float32(item) for item in args]
-            kwargs = {name: _float32(item) for name, item in kwargs.items()}
-            return forward(context, *args, **kwargs)
-
-    return forward_in_float32
+def _forward(stock: Callable, context: Any, *args: Any, **kwargs: Any) -> Any:
+    with torch.autocast('cpu', enabled=False):
+        args = [_float32(item) for item in args]
+        kwargs = {name: _float32(item) for name, item in kwargs.items()}
+        return stock(context, *args, **kwargs)
 
 
 def _float32(item: Any) -> Any:

@@ -11,9 +11,10 @@ What it does:
     Asks for the config, in one line.
 """
 
-import functools
+from collections.abc import Callable
 from typing import Any
 
+from mmrapidnet.compat.patching import wrap
 from mmrapidnet.utils.errors import UserError
 
 
@@ -21,17 +22,15 @@ def apply() -> None:
     """Let ``BaseInferencer`` insist on a config."""
     from mmengine.infer import BaseInferencer
 
-    stock = BaseInferencer._init_model
-    if hasattr(stock, '__wrapped__'):
-        return
+    wrap(BaseInferencer, '_init_model', _init_model)
 
-    @functools.wraps(stock)
-    def init_model(self: Any, cfg: Any, weights: Any, device: str = 'cpu') -> Any:
-        if not cfg:
-            raise UserError(
-                'no config given: the one stored in a checkpoint is not executed; '
-                'give the config file as well'
-            )
-        return stock(self, cfg, weights, device)
 
-    BaseInferencer._init_model = init_model
+def _init_model(
+    stock: Callable[..., Any], self: Any, cfg: Any, *args: Any, **kwargs: Any
+) -> Any:
+    if not cfg:
+        raise UserError(
+            'no config given: the one stored in a checkpoint is not executed; '
+            'give the config file as well'
+        )
+    return stock(self, cfg, *args, **kwargs)

@@ -26,6 +26,8 @@ from typing import Any
 
 from torch import nn
 
+from mmrapidnet.compat.patching import wrap
+
 _BY_CLASS_NAME = 'LearningRateDecayOptimizerConstructor'
 _BY_MODEL = 'LearningRateDecayOptimWrapperConstructor'
 _KNOWN_BY_CLASS = ('ConvNeXt', 'BEiT', 'MAE')
@@ -36,36 +38,24 @@ def apply() -> None:
     from mmengine.optim import DefaultOptimWrapperConstructor
 
     # What all of them inherit from: the libraries are not imported for this.
-    if not hasattr(DefaultOptimWrapperConstructor.__call__, '__wrapped__'):
-        DefaultOptimWrapperConstructor.__call__ = _asking(
-            DefaultOptimWrapperConstructor.__call__
-        )
+    wrap(DefaultOptimWrapperConstructor, '__call__', _construct)
 
 
-def _asking(stock: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(stock)
-    def construct(self: Any, model: nn.Module) -> Any:
-        backbone = getattr(getattr(model, 'module', model), 'backbone', None)
-        kinds = {kind.__name__ for kind in type(self).__mro__}
-        if _BY_MODEL in kinds and hasattr(backbone, 'get_layer_depth'):
-            depth = functools.partial(backbone.get_layer_depth, prefix='backbone.')
-            self.add_params = functools.partial(self.add_params, get_layer_depth=depth)
-        elif _BY_CLASS_NAME in kinds and not _is_known(backbone):
-            depth = getattr(backbone, _depth_method(self.paramwise_cfg), None)
-            if depth is not None:
-                self.add_params = functools.partial(_add_params, self, depth)
-        return stock(self, model)
-
-    return construct
-
-
-def _is_known(backbone: Any) -> bool:
-    return any(name in type(backbone).__name__ for name in _KNOWN_BY_CLASS)
-
-
-def _depth_method(paramwise_cfg: dict) -> str:
-    by_stage = paramwise_cfg.get('decay_type') == 'stage_wise'
-    return 'get_stage_depth' if by_stage else 'get_layer_depth'
+def _construct(stock: Callable[..., Any], self: Any, model: nn.Module) -> Any:
+    backbone = getattr(getattr(model, 'module', model), 'backbone', None)
+    kinds = {kind.__name__ for kind in type(self).__mro__}
+    if _BY_MODEL in kinds and hasattr(backbone, 'get_layer_depth'):
+        depth = functools.partial(backbone.get_layer_depth, prefix='backbone.')
+        self.add_params = functools.partial(self.add_params, get_layer_depth=depth)
+    elif _BY_CLASS_NAME in kinds and not any(
+        name in type(backbone).__name__ for name in _KNOWN_BY_CLASS
+    ):
+        by_stage = self.paramwise_cfg.get('decay_type') == 'stage_wise'
+        method = 'get_stage_depth' if by_stage else 'get_layer_depth'
+        depth = getattr(backbone, method, None)
+        if depth is not None:
+            self.add_params = functools.partial(_add_params, self, depth)
+    return stock(self, model)
 
 
 def _add_params(
@@ -76,6 +66,8 @@ def _add_params(
     **_: Any,
 ) -> None:
     """Group parameters by layer and by whether they have weight decay."""
+    from mmengine.logging import print_log
+
     rate = self.paramwise_cfg['decay_rate']
     groups: dict[str, dict] = {}
     for name, parameter in module.named_parameters():
@@ -85,31 +77,24 @@ def _add_params(
         decays = parameter.ndim != 1 and not name.endswith('.bias')
         key = f'layer_{layer}_{"decay" if decays else "no_decay"}'
         scale = rate ** (count - layer - 1)
-        group = groups.setdefault(
-            key,
-            dict(
-                params=[],
-                param_names=[],
-                group_name=key,
-                weight_decay=self.base_wd if decays else 0.0,
-                lr_scale=scale,
-                lr=scale * self.base_lr,
-            ),
+        new = dict(
+            params=[],
+            param_names=[],
+            group_name=key,
+            weight_decay=self.base_wd if decays else 0.0,
+            lr_scale=scale,
+            lr=scale * self.base_lr,
         )
+        group = groups.setdefault(key, new)
         group['params'].append(parameter)
         group['param_names'].append(name)
     params.extend(groups.values())
-    _say_layers(self.paramwise_cfg, count, type(module.backbone).__name__)
-
-
-def _say_layers(paramwise_cfg: dict, count: int, backbone: str) -> None:
-    from mmengine.logging import print_log
-
-    asked = paramwise_cfg.get('num_layers')
+    asked = self.paramwise_cfg.get('num_layers')
     if asked not in (None, count - 2):
         print_log(
-            f'paramwise_cfg.num_layers={asked} is not heeded: {backbone} has '
-            f'{count - 2} layers between its stem and the heads',
+            f'paramwise_cfg.num_layers={asked} is not heeded: '
+            f'{type(module.backbone).__name__} has {count - 2} layers between its stem '
+            'and the heads',
             logger='current',
             level=logging.WARNING,
         )

@@ -12,9 +12,10 @@ What it does:
     Builds the loader without these settings.
 """
 
-import copy
-import functools
+from collections.abc import Callable
 from typing import Any
+
+from mmrapidnet.compat.patching import wrap
 
 _OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'timeout')
 
@@ -23,19 +24,14 @@ def apply() -> None:
     """Let ``Runner.build_dataloader`` leave out what only workers need."""
     from mmengine.runner import Runner
 
-    _patch(Runner)
+    wrap(Runner, 'build_dataloader', _build_dataloader)
 
 
-@functools.cache  # once
-def _patch(runner: type) -> None:
-    stock = runner.build_dataloader
-
-    @functools.wraps(stock)
-    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(dataloader, dict) and not dataloader.get('num_workers'):
-            dataloader = copy.copy(dataloader)
-            for name in _OF_WORKERS:
-                dataloader.pop(name, None)
-        return stock(dataloader, *args, **kwargs)
-
-    runner.build_dataloader = staticmethod(build_dataloader)
+def _build_dataloader(
+    stock: Callable[..., Any], dataloader: Any, *args: Any, **kwargs: Any
+) -> Any:
+    if isinstance(dataloader, dict) and not dataloader.get('num_workers'):
+        dataloader = dataloader.copy()
+        for name in _OF_WORKERS:
+            dataloader.pop(name, None)
+    return stock(dataloader, *args, **kwargs)

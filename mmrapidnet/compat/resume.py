@@ -15,13 +15,14 @@ What it does:
     of are refused.
 """
 
-import functools
+import contextlib
 import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 
+from mmrapidnet.compat.patching import wrap
 from mmrapidnet.utils.errors import UserError, sanitize
 
 
@@ -30,46 +31,44 @@ def apply() -> None:
     from mmengine.optim import _ParamScheduler
     from mmengine.runner import Runner
 
-    if hasattr(_ParamScheduler.load_state_dict, '__wrapped__'):
-        return
-    _ParamScheduler.load_state_dict = _checked(_ParamScheduler.load_state_dict)
-    Runner.load_checkpoint = _in_one_line(Runner.load_checkpoint)
-    Runner.resume = _in_one_line(Runner.resume, _check_state)
+    wrap(_ParamScheduler, 'load_state_dict', _load_state_dict)
+    wrap(Runner, 'load_checkpoint', _load_checkpoint)
+    wrap(Runner, 'resume', _resume)
 
 
-def _in_one_line(
-    stock: Callable[..., Any], check: Callable[[Any], None] = lambda runner: None
-) -> Callable[..., Any]:
-    @functools.wraps(stock)
-    def load(self: Any, filename: str, *args: Any, **kwargs: Any) -> Any:
-        try:
-            result = stock(self, filename, *args, **kwargs)
-            check(self)
-        except (torch.cuda.OutOfMemoryError, UserError):
-            raise
-        except Exception as error:
-            raise UserError(
-                f'a run cannot start from {filename}: '
-                f'{type(error).__name__}: {sanitize(error, 300)}'
-            ) from error
-        return result
-
-    return load
+def _load_checkpoint(
+    stock: Callable[..., Any], self: Any, filename: str, *args: Any, **kwargs: Any
+) -> Any:
+    with _in_one_line(filename):
+        return stock(self, filename, *args, **kwargs)
 
 
-def _checked(stock: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(stock)
-    def load_state_dict(self: Any, state_dict: dict) -> None:
-        for name, value in state_dict.items():
-            if hasattr(type(self), name) or not _alike(
-                getattr(self, name, None), value
-            ):
-                raise ValueError(
-                    f'the state of {type(self).__name__} has no such {name}'
-                )
-        stock(self, state_dict)
+def _resume(
+    stock: Callable[..., None], self: Any, filename: str, *args: Any, **kwargs: Any
+) -> None:
+    with _in_one_line(filename):
+        stock(self, filename, *args, **kwargs)
+        _check_state(self)
 
-    return load_state_dict
+
+@contextlib.contextmanager
+def _in_one_line(filename: str) -> Iterator[None]:
+    try:
+        yield
+    except (torch.cuda.OutOfMemoryError, UserError):
+        raise
+    except Exception as error:
+        raise UserError(
+            f'a run cannot start from {filename}: '
+            f'{type(error).__name__}: {sanitize(error, 300)}'
+        ) from error
+
+
+def _load_state_dict(stock: Callable[..., None], self: Any, state_dict: dict) -> None:
+    for name, value in state_dict.items():
+        if hasattr(type(self), name) or not _alike(getattr(self, name, None), value):
+            raise ValueError(f'the state of {type(self).__name__} has no such {name}')
+    stock(self, state_dict)
 
 
 def _check_state(runner: Any) -> None:

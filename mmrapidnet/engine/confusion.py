@@ -51,18 +51,15 @@ class ClassConfusion(BaseMetric):
         return names or [str(number) for number in range(len(self.matrix))]
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Count the pairs of each sample.
-
-        Args:
-            data_batch: Not used.
-            data_samples: Predictions beside the ground truth.
-        """
+        """Count the pairs of each sample, which has predictions and ground truth."""
         for sample in data_samples:
             if self.unit == 'pixels':
                 truth = sample['gt_sem_seg']['data']
                 found = sample['pred_sem_seg']['data']
             else:
-                truth, found = sample['gt_label'], _predicted_label(sample)
+                truth = sample['gt_label']
+                scores = sample.get('pred_score')
+                found = sample['pred_label'] if scores is None else scores.argmax()
             truth, found = (x.cpu().numpy().ravel().astype(int) for x in (truth, found))
             if self.ignore_index is not None:
                 counted = truth != self.ignore_index
@@ -74,9 +71,6 @@ class ClassConfusion(BaseMetric):
 
         Args:
             results: Of each sample (truth, prediction, count), (3, pairs).
-
-        Returns:
-            Nothing.
 
         Raises:
             UserError: If a class is predicted that the data set does not have.
@@ -168,12 +162,6 @@ def _counted(metrics: Iterable[Any]) -> Iterator[dict[str, Any]]:
             if kind == 'IoUMetric':
                 counted['ignore_index'] = metric.get('ignore_index', 255)
             yield counted
-
-
-def _predicted_label(sample: dict[str, Any]) -> Any:
-    if 'pred_score' in sample:
-        return sample['pred_score'].argmax()
-    return sample['pred_label']
 
 
 def _count_pairs(truth: np.ndarray, found: np.ndarray) -> np.ndarray:

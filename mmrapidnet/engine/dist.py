@@ -16,12 +16,7 @@ from mmrapidnet.utils.errors import UserError
 TIMEOUT = 1800
 # Processes that wait for the same one give up within a moment of each other.
 _GRACE = 5
-_COUNTS = {
-    'pytorch': 'WORLD_SIZE',
-    'slurm': 'SLURM_NTASKS',
-    'mpi': 'OMPI_COMM_WORLD_SIZE',
-}
-
+# What a launcher tells each process; the second is the number of processes.
 _VARIABLES = {
     'pytorch': ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'),
     'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'),
@@ -45,7 +40,7 @@ def number_of_processes(cfg: Config) -> int:
         Their number, 1 without a launcher.
     """
     launcher = cfg.get('launcher', 'none')
-    return 1 if launcher == 'none' else int(os.environ[_COUNTS[launcher]])
+    return 1 if launcher == 'none' else int(os.environ[_VARIABLES[launcher][1]])
 
 
 def check_launcher(launcher: str) -> None:
@@ -113,10 +108,8 @@ def naming_lost_ranks() -> Iterator[None]:
 
 def _broke_communication(error: RuntimeError) -> bool:
     # gloo has no exception of its own.
-    broken = ('gloo', 'pair closure')
-    return isinstance(error, distributed.DistError) or any(
-        word in str(error) for word in broken
-    )
+    of_gloo = any(word in str(error) for word in ('gloo', 'pair closure'))
+    return of_gloo or isinstance(error, distributed.DistError)
 
 
 def _ranks_without_word() -> list[int]:

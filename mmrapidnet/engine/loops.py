@@ -276,12 +276,7 @@ class RepeatableEpochLoop(_Repeatable, EpochBasedTrainLoop):
         super().run_epoch()
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
-        """Train for one iteration.
-
-        Args:
-            idx: How many batches of the epoch this process has trained on; not used, as
-                hooks and logs count from the start of the epoch, which may have been
-                in a process before.
-            data_batch: The batch.
-        """
+        """Train for one iteration."""
+        # Not `idx`, which counts what this process has trained on: hooks and logs count
+        # from the start of the epoch, which may have been in a process before.
         super().run_iter(self._iter - self._epoch * len(self.dataloader), data_batch)

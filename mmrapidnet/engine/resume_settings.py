@@ -116,11 +116,11 @@ def _fit_epochs(runner: Runner, checkpoint: dict[str, Any]) -> list[str]:
             )
         return []
     length = len(runner.train_dataloader)
+    inside = epoch * length <= iteration <= (epoch + 1) * length
     before = checkpoint['message_hub'].get('runtime_info', {}).get(EPOCH_LENGTH)
     if before is None:
-        inside = epoch * length <= iteration <= (epoch + 1) * length
         before = length if inside or not epoch else iteration / epoch
-    if before == length and epoch * length <= iteration <= (epoch + 1) * length:
+    if before == length and inside:
         return []
     done, rest = divmod(iteration, before)
     if rest or done not in (epoch, epoch + 1):
@@ -137,15 +137,9 @@ def _fit_epochs(runner: Runner, checkpoint: dict[str, Any]) -> list[str]:
 def _refuse_other_optimizer(part: _Part) -> None:
     """Raise unless the stored state is one of these parameters by this optimizer."""
     optimizer = part.wrapper.optimizer
-    stored = part.state['param_groups']
-    sizes = [
-        [len(g['params']) for g in groups]
-        for groups in (optimizer.param_groups, stored)
-    ]
-    names = [
-        [g.get('param_names') for g in groups]
-        for groups in (optimizer.param_groups, stored)
-    ]
+    built, stored = optimizer.param_groups, part.state['param_groups']
+    sizes = [[len(g['params']) for g in groups] for groups in (built, stored)]
+    names = [[g.get('param_names') for g in groups] for groups in (built, stored)]
     where = f'optim_wrapper.{part.name}'
     if sizes[0] != sizes[1] or (None not in names[1] and names[0] != names[1]):
         raise UserError(
@@ -160,7 +154,7 @@ def _refuse_other_optimizer(part: _Part) -> None:
             f'is of an optimizer without {", ".join(lacking)}; {_NEW_RECIPE}'
         )
     for name in _ADD_STATE:
-        if any(g.get(name) for g in optimizer.param_groups) and not stored[0].get(name):
+        if any(g.get(name) for g in built) and not stored[0].get(name):
             raise UserError(
                 f'{where}optimizer.{name} cannot be switched on within a run; '
                 f'{_NEW_RECIPE}'
@@ -173,12 +167,9 @@ def _groups(part: _Part) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]
     base = part.wrapper.base_param_settings, part.state.get('base_param_settings')
     if None not in base:
         yield name, *base
-    several = len(part.wrapper.optimizer.param_groups) > 1
-    pairs = zip(
-        part.wrapper.optimizer.param_groups, part.state['param_groups'], strict=True
-    )
-    for number, pair in enumerate(pairs):
-        yield f'{name}.param_groups[{number}]' if several else name, *pair
+    built, stored = part.wrapper.optimizer.param_groups, part.state['param_groups']
+    for number, pair in enumerate(zip(built, stored, strict=True)):
+        yield f'{name}.param_groups[{number}]' if len(built) > 1 else name, *pair
 
 
 def _scheduled(part: _Part) -> set[str]:
@@ -263,11 +254,7 @@ def _follow_schedules(
         warnings.simplefilter('ignore', UserWarning)
         for iteration in range(1, meta['iter'] + 1):
             _step(schedulers, by_epoch=False)
-            if (
-                length
-                and iteration % length == 0
-                and iteration <= meta['epoch'] * length
-            ):
+            if iteration <= meta['epoch'] * length and iteration % length == 0:
                 _step(schedulers, by_epoch=True)
 
 

@@ -1,12 +1,46 @@
-"""Processes that speak gloo, without the seconds that starting Python anew takes."""
+"""Processes without the seconds that starting Python anew takes, joined or alone."""
 
 import datetime
 import multiprocessing
 import os
 import socket
 from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import distributed
+
+
+def fork(job: Callable[..., None], *arguments: Any) -> multiprocessing.Process:
+    """Start a job in a process of its own.
+
+    Args:
+        job: What it does.
+        arguments: What it is told.
+
+    Returns:
+        The process, running.
+    """
+
+    def run() -> None:
+        # A pool of threads does not live on in a forked process.
+        torch.set_num_threads(1)
+        job(*arguments)
+
+    process = multiprocessing.get_context('fork').Process(target=run)
+    process.start()
+    return process
+
+
+def torchrun_variables(count: int) -> list[dict[str, str]]:
+    """What torchrun tells each of several processes of this machine."""
+    with socket.socket() as probe:
+        probe.bind(('localhost', 0))
+        port = str(probe.getsockname()[1])
+    shared = dict(WORLD_SIZE=str(count), MASTER_ADDR='localhost', MASTER_PORT=port)
+    return [
+        dict(RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank in range(count)
+    ]
 
 
 def fork_ranks(count: int, job: Callable[[int], None], timeout: float = 60) -> list:
@@ -20,23 +54,12 @@ def fork_ranks(count: int, job: Callable[[int], None], timeout: float = 60) -> l
     Returns:
         The processes, running.
     """
-    with socket.socket() as probe:
-        probe.bind(('localhost', 0))
-        port = str(probe.getsockname()[1])
+    variables = torchrun_variables(count)
 
     def run(rank: int) -> None:
-        os.environ.update(
-            RANK=str(rank),
-            WORLD_SIZE=str(count),
-            MASTER_ADDR='localhost',
-            MASTER_PORT=port,
-        )
+        os.environ.update(variables[rank])
         wait = datetime.timedelta(seconds=timeout)
         distributed.init_process_group('gloo', timeout=wait)
         job(rank)
 
-    context = multiprocessing.get_context('fork')
-    ranks = [context.Process(target=run, args=(rank,)) for rank in range(count)]
-    for process in ranks:
-        process.start()
-    return ranks
+    return [fork(run, rank) for rank in range(count)]

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import multiprocessing
 import os
 import resource
 import signal
@@ -11,17 +10,17 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from helpers import tiny_models
+from helpers.forked import fork
 from mmrapidnet.apis.cli import main_guard
 from mmrapidnet.apis.train import train
 from mmrapidnet.utils import atomic
 
-ITERATIONS = 8
+ITERATIONS = 6
 LAYOUTS = {'detector': 'coco', 'segmenter': 'ade'}
 
 
@@ -58,13 +57,9 @@ class KilledRun:
         self.work_dir = Path(cfg.work_dir)
         self.work_dir.mkdir(exist_ok=True)
         self.log = self.work_dir / 'life.txt'
-        context = multiprocessing.get_context('fork')
-        self.process = context.Process(target=self._live, args=(cfg, prepare))
-        self.process.start()
+        self.process = fork(self._live, cfg, prepare)
 
     def _live(self, cfg: Config, prepare: Callable[[], None]) -> None:
-        # A pool of threads does not live on in a forked process.
-        torch.set_num_threads(1)
         # Loggers of earlier runs write to what was stdout then.
         MMLogger._instance_dict.clear()
         # Neither matters here, and both take longer than an iteration.

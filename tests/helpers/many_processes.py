@@ -1,17 +1,18 @@
-"""What one process and many are compared in; also the script that torchrun starts."""
+"""What one process and many are compared in."""
 
 import json
 import os
 import pickle
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from mmengine.dataset import pseudo_collate
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 
-from helpers.tiny_models import load, write_checkpoint, write_imagenet
+from helpers.bad_data import load
+from helpers.tiny_models import write_checkpoint, write_imagenet
 from mmrapidnet.apis import options
 from mmrapidnet.apis.test import test
 from mmrapidnet.apis.train import build_runner
@@ -21,7 +22,7 @@ SIZE = 64
 # Of all processes together.
 BATCH = 4
 SHARD = 2
-ITERATIONS = 50
+ITERATIONS = 20
 IMAGES = 7
 ROOTS = {
     'segmenter': 'shapes/ade',
@@ -97,9 +98,7 @@ def _label_images_as_predicted(root: Path) -> None:
 
 def config(kind: str, root: Path, name: str = 'model'):
     """The config of a small model without anything random."""
-    folder = root / name / str(get_rank())
-    folder.mkdir(parents=True, exist_ok=True)
-    cfg = load(kind, folder, root / ROOTS[kind])
+    cfg = load(kind, root / ROOTS[kind])
     cfg.work_dir = str(root / name)
     cfg.log_level = 'WARNING'
     cfg.launcher = 'pytorch' if 'RANK' in os.environ else 'none'
@@ -202,7 +201,7 @@ def predict(kind: str, root: Path) -> list:
     return read_predictions(kind, root, 'first')
 
 
-def main(root: Path, kinds: list[str]) -> None:
+def follow_as_one_of_several(root: Path, kinds: Sequence[str]) -> None:
     """Do everything as one of several processes, and write down what came of it."""
     rank, count = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
     name = f'of{count}'
@@ -214,7 +213,3 @@ def main(root: Path, kinds: list[str]) -> None:
     done['in_parts'] = gradient(root, f'parts_{name}', two, parts=True)
     done['metrics'] = {kind: evaluate(kind, root, name) for kind in kinds}
     torch.save(done, root / f'{name}_rank{rank}.pth')
-
-
-if __name__ == '__main__':
-    main(Path(sys.argv[1]), sys.argv[2:])

@@ -12,18 +12,22 @@ from pycocotools.cocoeval import COCOeval
 
 from mmrapidnet.utils.errors import UserError
 
+OTHER_ORDER = ('dog', 'bird', 'cat')
 
-@pytest.mark.parametrize('classes', [CLASSES, ('dog', 'bird', 'cat')])
+
 @pytest.mark.parametrize(
-    'categories',
+    ('categories', 'classes'),
     [
-        [(1, 'cat'), (2, 'dog'), (3, 'bird')],
-        [(3, 'bird'), (2, 'dog'), (1, 'cat')],
-        [(7, 'cat'), (0, 'bird'), (5, 'dog')],
-        [(4, 'bird'), (9, 'fish'), (2, 'cat'), (1, 'dog')],
-        [(1, 'cat'), (2, 'dog'), (3, 'bird')] * 3,  # each listed several times
-        [('c', 'cat'), ('a', 'dog'), ('b', 'bird')],
-        [(0, 'cat'), (1, 'cat'), (2, 'dog'), (3, 'bird')],  # one without objects
+        ([(1, 'cat'), (2, 'dog'), (3, 'bird')], CLASSES),
+        ([(1, 'cat'), (2, 'dog'), (3, 'bird')], OTHER_ORDER),
+        ([(3, 'bird'), (2, 'dog'), (1, 'cat')], CLASSES),
+        ([(7, 'cat'), (0, 'bird'), (5, 'dog')], OTHER_ORDER),
+        ([(4, 'bird'), (9, 'fish'), (2, 'cat'), (1, 'dog')], CLASSES),
+        # Each listed several times.
+        ([(1, 'cat'), (2, 'dog'), (3, 'bird')] * 3, OTHER_ORDER),
+        ([('c', 'cat'), ('a', 'dog'), ('b', 'bird')], CLASSES),
+        # One without objects.
+        ([(0, 'cat'), (1, 'cat'), (2, 'dog'), (3, 'bird')], OTHER_ORDER),
     ],
 )
 def test_labels_follow_names(categories, classes, tmp_path):

@@ -8,7 +8,6 @@ import pytest
 from helpers.commands import REPO
 from mmengine.config import Config
 
-from mmrapidnet import compat
 from mmrapidnet.compat.config_packages import find_config
 from mmrapidnet.config.load import load_config
 from mmrapidnet.utils.errors import UserError
@@ -25,11 +24,6 @@ from mmengine.config import Config
 cfg = Config.fromfile('own.py')
 print(cfg.model.backbone.type, cfg.model.backbone.arch, cfg.default_scope)
 """
-
-
-@pytest.fixture(autouse=True)
-def _patched():
-    compat.apply()
 
 
 def write(folder, text):

@@ -5,14 +5,7 @@ import torch
 from helpers.mini_run import Numbers, build_runner
 from mmengine.runner import Runner
 
-from mmrapidnet import compat
-
 OPTIONS = dict(persistent_workers=True, prefetch_factor=4, timeout=9)
-
-
-@pytest.fixture(autouse=True)
-def _patched():
-    compat.apply()
 
 
 def loader(**options):

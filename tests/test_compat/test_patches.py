@@ -3,14 +3,13 @@
 import importlib.util
 import json
 import os
-import socket
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from helpers import mini_run
+from helpers.commands import REPO, run_command
+from helpers.forked import fork, torchrun_variables
 from mmengine.config import Config
 from mmengine.model import BaseModel, PretrainedInit
 from mmengine.optim import (
@@ -23,30 +22,13 @@ from mmengine.runner import Runner, checkpoint
 from torch import nn
 
 from mmrapidnet import compat
-from mmrapidnet.compat import config_packages, torchvision_ops
+from mmrapidnet.compat import amp, config_packages, distributed, torchvision_ops
 
-ROOT = Path(compat.__file__).parents[2]
+HAS_TORCHVISION = importlib.util.find_spec('torchvision') is not None
 ON_CPU = pytest.mark.skipif(torch.cuda.is_available(), reason='patches CPUs only')
 
 
-@pytest.fixture(autouse=True)
-def _patched():
-    compat.apply()
-
-
-def _python(code, *arguments, **options):
-    return subprocess.run(
-        [sys.executable, '-c', code, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        **options,
-    )
-
-
-def _patched():
+def list_patched():
     from mmengine.dist import utils
     from mmengine.infer import BaseInferencer
     from mmengine.runner import runner
@@ -65,39 +47,51 @@ def _patched():
 
 
 def test_applying_twice_is_applying_once():
-    once = _patched()
     compat.apply()
-    assert _patched() == once
+    once = list_patched()
+    compat.apply()
+    assert list_patched() == once
     assert not hasattr(Runner.wrap_model.__wrapped__, '__wrapped__')
 
 
-def test_importing_the_package_patches_nothing():
-    code = """
-import sys
-import mmrapidnet
-from mmengine.optim import AmpOptimWrapper
-from mmengine.runner import checkpoint
-import torch
-assert checkpoint.torch is torch
-assert AmpOptimWrapper.__init__.__module__.startswith('mmengine')
-print(sorted({'mmdet', 'mmseg', 'mmpretrain', 'torchvision'} & set(sys.modules)))
-"""
-    done = _python(code)
-    assert done.stdout.strip() == '[]', done.stderr
-
-
-def test_one_more_import_in_a_config_patches(tmp_path):
+def test_a_config_patches_and_importing_the_package_does_not(tmp_path):
+    """By one more import; torchvision can be imported then."""
     config = tmp_path / 'config.py'
     config.write_text(
         "custom_imports = dict(imports=['mmrapidnet', 'mmrapidnet.compat.patch_all'])\n"
     )
     code = f"""
+import sys
+import mmrapidnet
+import torch
 from mmengine.config import Config
-Config.fromfile({str(config)!r})
+from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import checkpoint
+assert checkpoint.torch is torch
+assert AmpOptimWrapper.__init__.__module__.startswith('mmengine')
+print(sorted({{'mmdet', 'mmseg', 'mmpretrain', 'torchvision'}} & set(sys.modules)))
+try:
+    import torchvision
+    print('stock')
+except (RuntimeError, ModuleNotFoundError) as error:
+    print(error)
+Config.fromfile({str(config)!r})
 print(checkpoint.load_url.__module__)
+if {HAS_TORCHVISION}:
+    import torchvision
+    print(torchvision.ops.nms.__name__)
+    print(torch.ops.torchvision.nms.default._schema)
 """
-    assert _python(code).stdout.strip() == 'mmrapidnet.checkpoints.safe_load.load'
+    done = run_command(sys.executable, '-c', code)
+    assert done.returncode == 0, done.stderr
+    libraries, stock, load_url, *rest = done.stdout.strip().splitlines()
+    assert libraries == '[]'
+    assert load_url == 'mmrapidnet.checkpoints.safe_load.load'
+    if HAS_TORCHVISION:
+        assert stock in ('stock', 'operator torchvision::nms does not exist')
+        imported, schema = rest
+        assert imported == 'nms'
+        assert 'torchvision::nms(Tensor dets, Tensor scores, float iou_thresh' in schema
 
 
 def test_configs_of_mmseg_are_found_without_its_package(monkeypatch):
@@ -110,31 +104,8 @@ def test_configs_of_mmseg_are_found_without_its_package(monkeypatch):
     monkeypatch.setattr('mmengine.utils.is_installed', lambda name: name == 'mmseg')
     config_packages.apply()
     assert names == {'mmseg': 'mmseg'}
-    cfg = Config.fromfile(ROOT / 'configs' / 'semfpn_rapidnet_ti_ade20k.py')
+    cfg = Config.fromfile(REPO / 'configs' / 'semfpn_rapidnet_ti_ade20k.py')
     assert cfg.model.decode_head.type == 'FPNHead'
-
-
-@pytest.mark.skipif(not importlib.util.find_spec('torchvision'), reason='torchvision')
-def test_torchvision_imports_after_apply():
-    code = """
-try:
-    import torchvision
-    print('stock')
-except RuntimeError as error:
-    print(error)
-from mmrapidnet import compat
-compat.apply()
-compat.apply()
-import torch, torchvision
-print(torchvision.ops.nms.__name__)
-print(torch.ops.torchvision.nms.default._schema)
-"""
-    done = _python(code)
-    assert done.returncode == 0, done.stderr
-    stock, imported, schema = done.stdout.strip().splitlines()
-    assert stock in ('stock', 'operator torchvision::nms does not exist')
-    assert imported == 'nms'
-    assert 'torchvision::nms(Tensor dets, Tensor scores, float iou_thresh' in schema
 
 
 @pytest.mark.parametrize('name', ['_C.so', '_C_stable.so'])
@@ -149,42 +120,38 @@ def test_torchvisions_extension_is_loaded_whatever_its_name(
     assert loaded == [str(tmp_path / name)]
 
 
-def test_torchvision_operators_that_exist_are_left_alone():
-    code = """
-import torch
-library = torch.library.Library('torchvision', 'DEF')
-library.define('nms(Tensor dets, Tensor scores, float mine) -> Tensor')
-library.define('qnms(Tensor dets, Tensor scores, float mine) -> Tensor')
-from mmrapidnet.compat import torchvision_ops
-torchvision_ops._load_extension = lambda folder: None  # which may have its own
-torchvision_ops.apply()
-print('mine' in str(torch.ops.torchvision.nms.default._schema))
-"""
-    done = _python(code)
-    assert done.stdout.strip() == 'True', done.stderr
+def test_torchvision_operators_that_exist_are_left_alone(monkeypatch):
+    schema = '(Tensor dets, float mine) -> Tensor'
+    mine = torch.library.Library('torchvision', 'FRAGMENT')
+    mine.define('made_up' + schema)
+    schemas = {'made_up': '(Tensor dets) -> Tensor', 'also_made_up': schema}
+    monkeypatch.setattr(torchvision_ops, 'SCHEMAS', schemas)
+    library = torchvision_ops._declare_absent.__wrapped__()
+    for name in schemas:
+        assert 'float mine' in str(getattr(torch.ops.torchvision, name).default._schema)
+    del library, mine
 
 
-def test_nothing_is_patched_where_there_is_an_accelerator():
-    code = """
-import mmengine.device
-mmengine.device.get_device = lambda: 'cuda'
-from mmrapidnet.compat import amp, distributed
-from mmengine.dist import utils
-from mmengine.optim import AmpOptimWrapper
-from mmengine.runner import Runner, runner
-amp.apply()
-distributed.apply()
-items = [AmpOptimWrapper.__init__, AmpOptimWrapper.step, AmpOptimWrapper.state_dict]
-items += [AmpOptimWrapper.load_state_dict, Runner.wrap_model]
-items += [utils._init_dist_pytorch, utils._init_dist_slurm, utils._init_dist_mpi]
-items += [runner.convert_sync_batchnorm]
-print([i.__module__ for i in items if not i.__module__.startswith('mmengine')])
-print([i for i in items if hasattr(i, '__wrapped__')])
-print(AmpOptimWrapper.step.__qualname__)
-"""
-    done = _python(code)
-    expected = ['[]', '[]', 'AmpOptimWrapper.step']
-    assert done.stdout.splitlines() == expected, done.stderr
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+def test_nothing_is_patched_where_there_is_an_accelerator(monkeypatch, device):
+    from mmengine.dist import utils
+    from mmengine.runner import runner
+
+    names = ('__init__', 'step', 'backward', 'state_dict', 'load_state_dict')
+    methods = [(AmpOptimWrapper, name) for name in names]
+    methods += [(utils, f'_init_dist_{name}') for name in ('pytorch', 'slurm', 'mpi')]
+    methods += [(Runner, 'wrap_model'), (runner, 'convert_sync_batchnorm')]
+
+    def stock(self):
+        """Stands for what mmengine has there."""
+
+    for owner, name in methods:
+        monkeypatch.setattr(owner, name, stock)
+    monkeypatch.setattr('mmengine.device.get_device', lambda: device)
+    amp.apply()
+    distributed.apply()
+    patched = [getattr(owner, name) is not stock for owner, name in methods]
+    assert patched == [device == 'cpu'] * len(methods)
 
 
 class Net(BaseModel):
@@ -290,32 +257,32 @@ def test_sync_bn_becomes_bn_in_one_process(tmp_path):
     assert runner.model.norm.num_features == 3
 
 
+def run_on_cpus(monkeypatch, work_dir, launcher, variables, options=()):
+    """Train in processes that a launcher has started, which it tells these variables.
+
+    Returns:
+        What each process wrote down.
+    """
+    for name in ('RANK', 'LOCAL_RANK'):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(told):
+        os.environ.update(told)
+        mini_run.main(str(work_dir), launcher, *options)
+
+    processes = [fork(run, told) for told in variables]
+    for process in processes:
+        process.join(300)
+        assert process.exitcode == 0
+    files = [work_dir / f'rank{rank}.json' for rank in range(len(processes))]
+    return [json.loads(file.read_text()) for file in files]
+
+
 @ON_CPU
 @pytest.mark.parametrize('options', [(), ('wrapper', 'sync_bn')])
-def test_two_processes_train_and_evaluate_on_cpus(tmp_path, options):
-    script = Path(mini_run.__file__)
-    done = subprocess.run(
-        [
-            sys.executable,
-            '-m',
-            'torch.distributed.run',
-            '--standalone',
-            '--nproc_per_node',
-            '2',
-            str(script),
-            str(tmp_path),
-            'pytorch',
-            *options,
-        ],
-        cwd=ROOT,
-        env={**_environment(), 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    ranks = [json.loads((tmp_path / f'rank{r}.json').read_text()) for r in (0, 1)]
+def test_two_processes_train_and_evaluate_on_cpus(tmp_path, monkeypatch, options):
+    variables = torchrun_variables(2)
+    ranks = run_on_cpus(monkeypatch, tmp_path, 'pytorch', variables, options)
     assert ranks[0] == ranks[1]
     assert ranks[0]['wrapper'] == 'MMDistributedDataParallel'
     assert ranks[0]['backend'] == 'gloo'
@@ -348,31 +315,9 @@ def test_two_processes_train_and_evaluate_on_cpus(tmp_path, options):
         ),
     ],
 )
-def test_other_launchers_start_on_cpus(tmp_path, launcher, variables):
-    done = subprocess.run(
-        [sys.executable, mini_run.__file__, str(tmp_path), launcher],
-        cwd=ROOT,
-        env={
-            **_environment(),
-            **variables,
-            'PYTHONPATH': str(ROOT),
-            'MASTER_ADDR': 'localhost',
-            'MASTER_PORT': str(_free_port()),
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / 'rank0.json').read_text())['backend'] == 'gloo'
-
-
-def _environment():
-    return {k: v for k, v in os.environ.items() if k not in ('RANK', 'LOCAL_RANK')}
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(('localhost', 0))
-        return probe.getsockname()[1]
+def test_other_launchers_start_on_cpus(tmp_path, monkeypatch, launcher, variables):
+    (told,) = torchrun_variables(1)
+    address = {name: told[name] for name in ('MASTER_ADDR', 'MASTER_PORT')}
+    told = {**variables, **address}
+    (rank,) = run_on_cpus(monkeypatch, tmp_path, launcher, [told])
+    assert rank['backend'] == 'gloo'

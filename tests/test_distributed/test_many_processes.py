@@ -1,14 +1,14 @@
 """One process and several do the same; so do a batch at once and in parts."""
 
 import json
-import sys
+import os
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from helpers import many_processes
-from helpers.commands import REPO, run_command
+from helpers.forked import fork, torchrun_variables
 
 KINDS = {2: ('segmenter', 'detector'), 4: tuple(many_processes.ROOTS)}
 
@@ -40,21 +40,15 @@ def one(count, root):
 @pytest.fixture(scope='module')
 def ranks(count, root):
     """The same of several."""
-    done = run_command(
-        sys.executable,
-        '-m',
-        'torch.distributed.run',
-        '--standalone',
-        '--nproc_per_node',
-        count,
-        many_processes.__file__,
-        root,
-        *KINDS[count],
-        PYTHONPATH=f'{REPO}:{REPO / "tests"}',
-        OMP_NUM_THREADS='1',
-        timeout=1800,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+
+    def run(variables):
+        os.environ.update(variables)
+        many_processes.follow_as_one_of_several(root, KINDS[count])
+
+    processes = [fork(run, variables) for variables in torchrun_variables(count)]
+    for process in processes:
+        process.join(1800)
+        assert process.exitcode == 0
     return [torch.load(root / f'of{count}_rank{rank}.pth') for rank in range(count)]
 
 
@@ -132,10 +126,10 @@ def test_top_1_does_not_depend_on_the_processes(count, root, one, ranks):
 
 
 def test_a_batch_in_parts_is_a_batch_at_once(root):
-    """The warm-up of five iterations and three after it."""
-    whole = many_processes.follow(root, 'whole', many_processes.BATCH, iterations=8)
+    """The warm-up of five iterations and one after it."""
+    whole = many_processes.follow(root, 'whole', many_processes.BATCH, iterations=6)
     parts = many_processes.follow(
-        root, 'parts', many_processes.BATCH // 2, parts=2, iterations=8
+        root, 'parts', many_processes.BATCH // 2, parts=2, iterations=6
     )
     assert parts['losses'] == pytest.approx(whole['losses'], rel=1e-5)
     assert largest_difference(whole['weights'], parts['weights']) < 1e-5

@@ -214,8 +214,8 @@ def test_the_files(tmp_path):
     assert np.isnan(shares[3]).all()
 
 
-def test_a_picture_of_a_thousand_classes(tmp_path):
-    matrix = np.random.default_rng(0).integers(0, 50, (1000, 1000))
-    many = SimpleNamespace(matrix=matrix, classes=['a'] * 1000, unit='images')
+def test_a_picture_of_many_classes(tmp_path):
+    matrix = np.random.default_rng(0).integers(0, 50, (100, 100))
+    many = SimpleNamespace(matrix=matrix, classes=['a'] * 100, unit='images')
     write_confusion(many, tmp_path)
     assert (tmp_path / 'confusion_matrix.png').stat().st_size > 1000

@@ -86,8 +86,8 @@ def test_samples_depend_on_neither_workers_nor_history(batches):
 def test_skipped_batches_are_not_decoded():
     dataset = Noisy()
     assert (
-        take(loader(EndlessBatches, 500, dataset=dataset), 1)
-        == (take(loader(EndlessBatches), 501)[500:])
+        take(loader(EndlessBatches, 100, dataset=dataset), 1)
+        == (take(loader(EndlessBatches), 101)[100:])
     )
     # Those of a batch, and what was refused.
     assert 4 <= len(dataset.decoded) < 40

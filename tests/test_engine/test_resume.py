@@ -34,7 +34,10 @@ KILLED = -signal.SIGKILL
 LAST = f'iter_{ITERATIONS}.pth'
 
 
-@pytest.fixture(scope='module', params=['detector', 'segmenter'])
+DETECTOR = pytest.param('detector', marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope='module', params=['segmenter', DETECTOR])
 def undisturbed(request, shapes_root, tmp_path_factory):
     """A config, and the last checkpoint of its run."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -64,6 +67,15 @@ def assert_equal(checkpoint, expected):
     assert list_differences(load(checkpoint), expected) == []
 
 
+def kill_once(cfg, root, step, name):
+    """Run a config undisturbed, and killed at a step of a file, in two folders."""
+    whole, torn = root / 'whole', root / 'torn'
+    finish(cfg, whole)
+    assert start(cfg, torn, die_at(step, name)).end() == KILLED
+    finish(cfg, torn)
+    return whole, torn
+
+
 def test_another_run_ends_with_the_same_bits(undisturbed, tmp_path):
     """Also with two workers that prepare the images."""
     cfg, expected = undisturbed
@@ -74,29 +86,43 @@ def test_another_run_ends_with_the_same_bits(undisturbed, tmp_path):
     assert len(list_differences(earlier, expected)) > len(values) / 3
 
 
-def test_five_kills(undisturbed, tmp_path):
-    """While it starts and trains, and with a file in part or not yet noted."""
+def test_whatever_happens_to_it(undisturbed, tmp_path):
+    """Killed starting, training, with a file in part or not yet noted; a full disk."""
     cfg, expected = undisturbed
     generator = random.Random(0)
 
-    def kill(last, found, most):
-        """Some time after a file; however fast it is, it waits at the last."""
-        life = start(cfg, tmp_path, wait_at(last))
+    def kill(found, most):
+        """Some time after a file; however fast it is, it waits at the fourth."""
+        life = start(cfg, tmp_path, wait_at('iter_4.pth'))
         return life.kill_after(found, most * generator.random())
 
-    lives = [
-        lambda: kill('iter_4.pth', 'life.txt', 1),
-        lambda: kill('iter_4.pth', 'last_checkpoint', 0.25),
-        lambda: start(cfg, tmp_path, die_at('write', '.iter_4.pth')).end(),
-        lambda: start(cfg, tmp_path, die_at('renamed', 'iter_5.pth')).end(),
-        lambda: kill(LAST, 'iter_6.pth', 0.125),
-    ]
-    assert [life() for life in lives] == [KILLED] * 5
+    assert kill('life.txt', 1) == KILLED
+    assert kill('last_checkpoint', 0.25) == KILLED
+    assert start(cfg, tmp_path, die_at('write', '.iter_4.pth')).end() == KILLED
+    assert list(tmp_path.glob('.*.partial')) == [tmp_path / '.iter_4.pth.partial']
+    fill_disk(cfg, tmp_path)
+    assert start(cfg, tmp_path, die_at('renamed', 'iter_5.pth')).end() == KILLED
     text = finish(cfg, tmp_path)
     assert_equal(tmp_path / LAST, expected)
     started = int(re.search(r'going on from \S+iter_(\d+).pth', text)[1])
     trained = [int(n) for n in re.findall(r'Iter\(train\) *\[ *(\d+)/', text)]
     assert trained == list(range(started + 1, ITERATIONS + 1))
+
+
+def fill_disk(cfg, work_dir):
+    """Go on without room for the fourth file: one line, and nothing half-written."""
+    life = start(cfg, work_dir, lambda: limit_files(200_000))
+    assert life.end() == 1
+    *_, line = life.log.read_text().splitlines()
+    assert re.fullmatch(
+        rf'error: {work_dir}/iter_4.pth cannot be written: File too large, \d+ MB are '
+        rf'free; last whole checkpoint: {work_dir}/iter_3.pth; make room, then go on '
+        'with --resume auto',
+        line,
+    )
+    assert 'Traceback' not in life.log.read_text()
+    files = sorted(path.name for path in work_dir.glob('*.pth*'))
+    assert files == ['iter_2.pth', 'iter_3.pth']
 
 
 def test_workers_end_with_a_killed_run(undisturbed, tmp_path):
@@ -118,27 +144,12 @@ def test_workers_end_with_a_killed_run(undisturbed, tmp_path):
     assert not alive
 
 
-def test_full_disk(undisturbed, tmp_path):
-    """One line, nothing half-written, and on it goes once there is room."""
-    cfg, expected = undisturbed
-    assert start(cfg, tmp_path, die_at('write', '.iter_4.pth')).end() == KILLED
-    assert list(tmp_path.glob('.*.partial')) == [tmp_path / '.iter_4.pth.partial']
-    life = start(cfg, tmp_path, lambda: limit_files(200_000))
-    assert life.end() == 1
-    *_, line = life.log.read_text().splitlines()
-    assert re.fullmatch(
-        rf'error: {tmp_path}/iter_4.pth cannot be written: File too large, \d+ MB are '
-        rf'free; last whole checkpoint: {tmp_path}/iter_3.pth; make room, then go on '
-        'with --resume auto',
-        line,
-    )
-    assert 'Traceback' not in life.log.read_text()
-    assert sorted(path.name for path in tmp_path.glob('*.pth*')) == [
-        'iter_2.pth',
-        'iter_3.pth',
-    ]
-    finish(cfg, tmp_path)
-    assert_equal(tmp_path / LAST, expected)
+def test_a_detector(shapes_root, tmp_path):
+    """Its losses are of a random sample of anchors and proposals."""
+    options = {'train_cfg.max_iters': 4}
+    cfg = load_short('detector', tmp_path, shapes_root, **options)
+    whole, torn = kill_once(cfg, tmp_path, 'renamed', 'iter_2.pth')
+    assert_equal(torn / 'iter_4.pth', load(whole / 'iter_4.pth'))
 
 
 @pytest.mark.slow
@@ -148,10 +159,7 @@ def test_steps_in_parts(step, shapes_root, tmp_path):
     cfg = load_short('segmenter', tmp_path, shapes_root)
     accumulate(cfg, 3)
     cfg.train_cfg.max_iters = 5
-    whole, torn = tmp_path / 'whole', tmp_path / 'torn'
-    finish(cfg, whole)
-    assert start(cfg, torn, die_at(step, 'iter_3.pth')).end() == KILLED
-    finish(cfg, torn)
+    whole, torn = kill_once(cfg, tmp_path, step, 'iter_3.pth')
     for name in ('iter_4.pth', 'iter_5.pth'):
         assert_equal(torn / name, load(whole / name))
 
@@ -176,10 +184,7 @@ def test_validation_and_the_best_checkpoint(step, name, shapes_root, tmp_path):
         cfg[key] = stock[key]
     cfg.train_cfg.update(max_iters=6, val_interval=2)
     cfg.default_hooks.checkpoint.update(save_best='mIoU', max_keep_ckpts=1)
-    whole, torn = tmp_path / 'whole', tmp_path / 'torn'
-    finish(cfg, whole)
-    assert start(cfg, torn, die_at(step, name)).end() == KILLED
-    finish(cfg, torn)
+    whole, torn = kill_once(cfg, tmp_path, step, name)
     names = sorted(path.name for path in whole.glob('*.pth'))
     assert len(names) == 2
     assert sorted(path.name for path in torn.glob('*.pth')) == names
@@ -200,10 +205,7 @@ def test_epochs_with_a_moving_average(step, name, tmp_path):
     tiny_pretraining.write_images(root, 'list')
     cfg = tiny_pretraining.load_tiny(folder, root, **{'train_cfg.max_epochs': 3})
     cfg.model.head.distillation = 'none'
-    whole, torn = tmp_path / 'whole', tmp_path / 'torn'
-    finish(cfg, whole)
-    assert start(cfg, torn, die_at(step, name)).end() == KILLED
-    finish(cfg, torn)
+    whole, torn = kill_once(cfg, tmp_path, step, name)
     expected = load(whole / 'epoch_3.pth')
     assert 'ema_state_dict' in expected
     assert_equal(torn / 'epoch_3.pth', expected)

@@ -7,51 +7,74 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import HOOKS, LOOPS, PARAM_SCHEDULERS
 
-from mmrapidnet.engine.hooks.broadcast_buffers import BroadcastBuffersHook
+from mmrapidnet.engine import loops, schedulers
+from mmrapidnet.engine.hooks import (
+    accumulation,
+    adaptive_grad_clip,
+    broadcast_buffers,
+    channels_last,
+    checkpoint,
+)
+from mmrapidnet.utils.deprecation import RENAMED
 
 HOOK_MODULES = 'mmrapidnet.engine.hooks.'
-# Old module: the new one, and what is registered by it.
+# Old module: the new one, and what is registered under which name.
 OLD = {
-    'mmrapidnet.engine.accumulation': (HOOK_MODULES + 'accumulation', ()),
+    'mmrapidnet.engine.accumulation': (
+        HOOK_MODULES + 'accumulation',
+        {'GradientAccumulationHook': accumulation.GradientAccumulationHook},
+    ),
     'mmrapidnet.engine.channels_last': (
         HOOK_MODULES + 'channels_last',
-        ((HOOKS, 'ChannelsLastHook'),),
+        {'ChannelsLastHook': channels_last.ChannelsLastHook},
     ),
     'mmrapidnet.engine.durable_checkpoints': (
         HOOK_MODULES + 'checkpoint',
-        ((HOOKS, 'DurableCheckpointHook'),),
+        {'DurableCheckpointHook': checkpoint.DurableCheckpointHook},
     ),
     'mmrapidnet.engine.repeatable': (
         'mmrapidnet.engine.loops',
-        ((LOOPS, 'RepeatableIterLoop'), (LOOPS, 'RepeatableEpochLoop')),
+        {
+            'RepeatableIterLoop': loops.RepeatableIterLoop,
+            'RepeatableEpochLoop': loops.RepeatableEpochLoop,
+        },
     ),
     'mmrapidnet.engine.same_buffers': (
         HOOK_MODULES + 'broadcast_buffers',
-        ((HOOKS, 'SameBuffersHook'),),
+        {'SameBuffersHook': broadcast_buffers.BroadcastBuffersHook},
     ),
     'mmrapidnet.optim': (
-        'mmrapidnet.engine.schedulers',
-        ((PARAM_SCHEDULERS, 'WarmupCosineLR'), (HOOKS, 'AdaptiveGradientClippingHook')),
+        'mmrapidnet.engine.schedulers and mmrapidnet.engine.hooks.adaptive_grad_clip',
+        {
+            'WarmupCosineLR': schedulers.WarmupCosineLR,
+            'AdaptiveGradientClippingHook': (
+                adaptive_grad_clip.AdaptiveGradientClippingHook
+            ),
+        },
     ),
-    'mmrapidnet.compat.on': ('mmrapidnet.compat.patch_all', ()),
+    'mmrapidnet.compat.on': ('mmrapidnet.compat.patch_all', {}),
 }
+
+
+def test_all_old_names_are_here():
+    assert set(OLD) == set(RENAMED)
 
 
 @pytest.mark.parametrize('old', OLD)
 def test_an_old_module_warns_with_the_new_name(old):
     new, registered = OLD[old]
-    again = sys.modules.pop(old, None) is not None
-    if again:
-        for registry, name in registered:
-            if registry.get(name).__module__ == old:
-                registry.module_dict.pop(name)
-    with pytest.warns(FutureWarning, match=f'{old} is called {new}'):
+    sys.modules.pop(old, None)
+    with pytest.warns(FutureWarning, match=f'{old} is called {new} now'):
         Config.fromstring(f"custom_imports = dict(imports=['{old}'])", '.py')
-        import_module(old)
-    for registry, name in registered:
-        assert registry.get(name) is not None
+    module = import_module(old)
+    for name, content in registered.items():
+        assert getattr(module, name) is content
+        found = {registry.get(name) for registry in (HOOKS, LOOPS, PARAM_SCHEDULERS)}
+        assert found == {content, None}
 
 
-def test_the_old_hook_is_the_new_one():
-    import_module('mmrapidnet.engine.same_buffers')
-    assert issubclass(HOOKS.get('SameBuffersHook'), BroadcastBuffersHook)
+def test_the_warning_shows_the_line_of_the_import():
+    sys.modules.pop('mmrapidnet.compat.on', None)
+    with pytest.warns(FutureWarning, match='mmrapidnet.compat.on is called') as found:
+        exec(compile('\nimport mmrapidnet.compat.on', 'own.py', 'exec'))
+    assert [(warning.filename, warning.lineno) for warning in found] == [('own.py', 2)]

@@ -16,7 +16,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 
-@HOOKS.register_module()
+# The second name is the one it had before.
+@HOOKS.register_module(name=['BroadcastBuffersHook', 'SameBuffersHook'])
 class BroadcastBuffersHook(Hook):
     """Gives all processes the buffers of the first before they validate.
 
@@ -33,3 +34,6 @@ class BroadcastBuffersHook(Hook):
         """Take over the buffers."""
         for buffer in runner.model.buffers():
             broadcast(buffer)
+
+
+SameBuffersHook = BroadcastBuffersHook

@@ -37,13 +37,7 @@ class CheckInvalidLossHook(Hook):
         data_batch: Any = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
-        """Raise if the iteration gave a loss that is no number.
-
-        Args:
-            runner: The runner.
-            batch_idx: Not used.
-            data_batch: What the dataloader gave, with the paths of the images.
-            outputs: The losses, the sum as ``loss``.
+        """Look at the losses of an iteration.
 
         Raises:
             UserError: In one line, which iteration, which losses and which images,
@@ -65,10 +59,7 @@ class CheckInvalidLossHook(Hook):
             _check_weights(runner, runner.iter + 1)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Raise if the weights are no numbers.
-
-        Args:
-            runner: The runner.
+        """Look at the weights.
 
         Raises:
             UserError: In one line, which weights, and the last checkpoint.

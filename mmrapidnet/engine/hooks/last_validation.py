@@ -25,12 +25,7 @@ class LastValidationHook(Hook):
     def after_val_epoch(
         self, runner: Runner, metrics: dict[str, Any] | None = None
     ) -> None:
-        """Note the metrics.
-
-        Args:
-            runner: The runner.
-            metrics: Name to value.
-        """
+        """Note the metrics, and the figures of each class."""
         confusion = find_confusion(runner.val_loop.evaluator)
         per_class = list_class_figures(confusion) if confusion else []
         measured = dict(metrics=metrics or {}, per_class=per_class)

@@ -1,5 +1,7 @@
 """A step in parts, and how many parts a recipe takes."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from helpers.commands import REPO
@@ -14,7 +16,11 @@ from mmrapidnet.config.load import load_config
 from mmrapidnet.engine.hooks.accumulation import GradientAccumulationHook
 from mmrapidnet.utils.errors import UserError
 
-SEG = REPO / 'configs' / 'semfpn_rapidnet_ti_ade20k.py'
+
+@pytest.fixture(scope='module')
+def recipe():
+    """A segmenter's config, to be copied: four images at a time of 32 per step."""
+    return load_config(str(REPO / 'configs' / 'semfpn_rapidnet_ti_ade20k.py'))
 
 
 class Squares(BaseModel):
@@ -91,9 +97,10 @@ def test_mixed_precision():
         ('mpi', 'OMPI_COMM_WORLD_SIZE', 8, 1),
     ],
 )
-def test_the_recipes_images_a_step(monkeypatch, launcher, variable, processes, parts):
-    cfg = load_config(str(SEG))
-    before = cfg.copy()
+def test_the_recipes_images_a_step(
+    recipe, monkeypatch, launcher, variable, processes, parts
+):
+    cfg = deepcopy(recipe)
     cfg.launcher = launcher
     if variable:
         monkeypatch.setenv(variable, str(processes))
@@ -103,11 +110,11 @@ def test_the_recipes_images_a_step(monkeypatch, launcher, variable, processes, p
     assert cfg.custom_hooks[-1] == dict(type='GradientAccumulationHook', batch_size=4)
     assert cfg.custom_imports['imports'][-1] == 'mmrapidnet.engine.hooks.accumulation'
     for name in ('train_cfg', 'param_scheduler', 'optim_wrapper', 'default_hooks'):
-        assert cfg[name] == before[name]
+        assert cfg[name] == recipe[name]
 
 
-def test_mistakes(monkeypatch):
-    cfg = load_config(str(SEG))
+def test_mistakes(recipe, monkeypatch):
+    cfg = deepcopy(recipe)
     with pytest.raises(UserError, match='--accumulate 0: it must be a number of batch'):
         options.accumulate(cfg, 0)
     monkeypatch.setenv('WORLD_SIZE', '3')
@@ -121,6 +128,7 @@ def test_mistakes(monkeypatch):
         options.accumulate(cfg, 'recipe')
     with pytest.raises(UserError, match='needs train_dataloader.batch_size'):
         options.accumulate(Config(), 2)
-    cfg = load_config(str(SEG), {'optim_wrapper.accumulative_counts': 4})
+    cfg = deepcopy(recipe)
+    cfg.optim_wrapper.accumulative_counts = 4
     with pytest.raises(UserError, match='accumulative_counts=4: .* --accumulate N'):
         train(cfg)

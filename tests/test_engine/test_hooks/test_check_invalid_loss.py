@@ -1,9 +1,6 @@
 """A loss that is no number: where a run stops, what it says, what it leaves."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +8,7 @@ import pytest
 import torch
 from helpers import mini_run
 from helpers.bad_data import load
-from helpers.commands import REPO
+from helpers.forked import fork_ranks
 from mmengine.hooks import Hook
 
 from mmrapidnet import compat
@@ -120,49 +117,30 @@ def test_where_losses_are_scaled_the_norm_says_nothing(tmp_path):
     CheckInvalidLossHook().after_train_iter(runner, 0, {}, {'loss': torch.tensor(1.0)})
 
 
-PROCESS = """
-import sys
-from types import SimpleNamespace
-import torch
-from mmrapidnet.engine.hooks.check_invalid_loss import CheckInvalidLossHook
-from mmrapidnet.utils.errors import UserError
-
-rank, file = int(sys.argv[1]), sys.argv[2]
-torch.distributed.init_process_group(
-    'gloo', init_method=f'file://{file}', rank=rank, world_size=2
-)
-hub = SimpleNamespace(log_scalars={}, get_info=lambda name: 'iter_2.pth')
-runner = SimpleNamespace(message_hub=hub, optim_wrapper=None, hooks=[], iter=2)
-batch = {'data_samples': [SimpleNamespace(img_path=f'{rank}.jpg')]}
-for loss in (1.0, float('nan') if rank else 1.0):
-    try:
-        CheckInvalidLossHook().after_train_iter(runner, 0, batch, {'loss': loss})
-        print('fine')
-    except UserError as error:
-        print(error)
-"""
-
-
 def test_all_processes_stop_together(tmp_path):
     """The loss of the second alone is bad; the first must not write a checkpoint."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, '-c', PROCESS, str(rank), str(tmp_path / 'meeting')],
-            cwd=REPO,
-            env={**os.environ, 'PYTHONPATH': str(REPO)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    said = [
-        process.communicate(timeout=300)[0].splitlines()[-2:] for process in processes
-    ]
+
+    def job(rank):
+        hub = SimpleNamespace(log_scalars={}, get_info=lambda name: 'iter_2.pth')
+        runner = SimpleNamespace(message_hub=hub, optim_wrapper=None, hooks=[], iter=2)
+        batch = {'data_samples': [SimpleNamespace(img_path=f'{rank}.jpg')]}
+        hook = CheckInvalidLossHook()
+        hook.after_train_iter(runner, 0, batch, {'loss': 1.0})
+        with pytest.raises(UserError) as error:
+            hook.after_train_iter(
+                runner, 0, batch, {'loss': torch.nan if rank else 1.0}
+            )
+        (tmp_path / str(rank)).write_text(str(error.value))
+
+    processes = fork_ranks(2, job)
+    for process in processes:
+        process.join(100)
+        assert process.exitcode == 0
     line = (
         'iteration 3: loss is nan with the images 1.jpg; '
         'the last good checkpoint is iter_2.pth'
     )
-    assert said == [['fine', line]] * 2
+    assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == [line] * 2
 
 
 def test_training_names_the_images_of_the_batch(shapes_root, tmp_path):

@@ -48,37 +48,28 @@ def list_files(folder):
 
 
 def test_a_segmenter(repeating, tmp_path):
+    """Its label maps are what was evaluated, and so are the pictures of them."""
     cfg, checkpoint, root = repeating
     cfg = prepare(cfg, tmp_path)
     options.save_predictions(cfg, str(tmp_path / 'maps'))
     options.draw_predictions(cfg, str(tmp_path / 'drawn'))
-    run_test(cfg, checkpoint)
+    metrics = run_test(cfg, checkpoint)
     assert list_files(tmp_path / 'maps') == ['a/1.png', 'b/1.png']
     assert list_files(tmp_path / 'drawn') == ['a/1.jpg', 'b/1.jpg']
+    right = counted = 0
     for sub in SUBS:
         labels = cv2.imread(str(tmp_path / 'maps' / sub / '1.png'), -1)
         truth = cv2.imread(str(root / f'annotations/validation/{sub}/1.png'), -1)
         assert labels.dtype == np.uint8 and labels.shape == truth.shape
         # Numbered as the data set's own, whose 0 is nothing.
         assert labels.min() >= 1 and labels.max() <= 7
+        right += ((labels == truth) & (truth > 0)).sum()
+        counted += (truth > 0).sum()
         # Ground truth on the left, prediction on the right.
         picture = cv2.imread(str(tmp_path / 'drawn' / sub / '1.jpg'))
         height, width = truth.shape
         assert picture.shape == (height, 2 * width, 3)
-
-
-def test_label_maps_are_what_was_evaluated(repeating, tmp_path):
-    """Pixel accuracy by hand, from the files."""
-    cfg, checkpoint, root = repeating
-    cfg = prepare(cfg, tmp_path)
-    options.save_predictions(cfg, str(tmp_path / 'maps'))
-    metrics = run_test(cfg, checkpoint)
-    right = counted = 0
-    for sub in SUBS:
-        labels = cv2.imread(str(tmp_path / 'maps' / sub / '1.png'), -1)
-        truth = cv2.imread(str(root / f'annotations/validation/{sub}/1.png'), -1)
-        right += ((labels == truth) & (truth > 0)).sum()
-        counted += (truth > 0).sum()
+    # Pixel accuracy by hand, from the files.
     assert metrics['aAcc'] == pytest.approx(100 * right / counted, abs=0.01)
 
 

@@ -10,14 +10,8 @@ from helpers.forked import fork_ranks
 from mmengine.evaluator import Evaluator
 from mmengine.registry import EVALUATOR
 
-from mmrapidnet import compat
 from mmrapidnet.datasets.shapes import CLASSES
 from mmrapidnet.utils.errors import UserError
-
-
-@pytest.fixture(autouse=True)
-def _patched():
-    compat.apply()
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import pytest
 import torch
 from mmdet.evaluation import CocoMetric
 
-from mmrapidnet import compat
-
 CLASSES = ('cat', 'dog', 'bird')
 HEIGHT, WIDTH = 64, 96
 # What part of an object's width its predicted mask covers: 0.5, 0.55 and 0.6 of the ten
@@ -18,11 +16,6 @@ SUMMARY = [
     for kind in ('bbox', 'segm')
     for what in ('', '_50', '_75', '_s', '_m', '_l')
 ]
-
-
-@pytest.fixture(autouse=True)
-def _patched():
-    compat.apply()
 
 
 @pytest.fixture
