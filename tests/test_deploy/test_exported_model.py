@@ -1,7 +1,7 @@
 """Exported files as functions of an image, and as models of the libraries.
 
 Where the file does not matter, a session runs the graph itself, so that results must
-equal the libraries' own; every format runs in `test_formats.py`.
+equal the libraries' own; every format runs in `test_formats/`.
 """
 
 import json

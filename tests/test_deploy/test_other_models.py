@@ -14,7 +14,6 @@ from dev.benchmark.peers import randomize_norms
 from mmrapidnet.apis.inference import infer
 from mmrapidnet.apis.test import test as run_test
 from mmrapidnet.deploy.export import export
-from mmrapidnet.deploy.formats import load_format
 from mmrapidnet.deploy.graphs import build_graph
 from mmrapidnet.deploy.inference import ExportedModel
 from mmrapidnet.utils.errors import UserError
@@ -107,38 +106,6 @@ def test_a_classifier_of_other_channels(channels, tmp_path):
     image = root / 'val' / '0.png'
     for path in (checkpoint, str(out)):
         infer(Config(cfg.to_dict()), path, [str(image)], str(tmp_path / 'drawn'))
-
-
-@pytest.mark.parametrize('channels', [1, 4])
-def test_core_ml_of_other_channels(channels, tmp_path):
-    """An image where Core ML has such images, else an array."""
-    coreml = load_format('coreml')
-    net = torch.nn.Conv2d(channels, 5, 3, stride=4)
-
-    from mmrapidnet.deploy.graphs import Graph
-
-    class Net(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.net = net
-
-        def forward(self, image):
-            return (self.net(image),)
-
-    graph = Graph('backbone', Net().eval(), ('feature0',))
-    path = tmp_path / 'model.mlpackage'
-    example = torch.zeros(1, channels, 64, 64)
-    coreml.write(graph, example, path, dict(input={}, versions={}), fixed_size=True)
-    import coremltools
-
-    (given,) = coremltools.utils.load_spec(str(path)).description.input
-    kind = given.type.WhichOneof('Type')
-    if channels == 1:
-        assert kind == 'imageType'
-        assert given.type.imageType.colorSpace == 10  # GRAYSCALE
-    else:
-        assert kind == 'multiArrayType'
-        assert list(given.type.multiArrayType.shape) == [1, 4, 64, 64]
 
 
 HEADS = {
