@@ -87,12 +87,12 @@ def build(**options):
     """A small Mask R-CNN with random weights and scores of every size."""
     cfg = Config.fromfile(REPO / 'configs' / 'maskrcnn_rapidnet_ti_shapes.py')
     arch = dict(
-        channels=(8, 16, 16, 16), local_blocks=(1, 0, 0, 0), global_blocks=(0, 0, 0, 0)
+        channels=(16, 16, 16, 16), local_blocks=(1, 0, 0, 0), global_blocks=(0, 0, 0, 0)
     )
     cfg.model.backbone.arch = arch
     cfg.model.neck.update(in_channels=list(arch['channels']), out_channels=16)
     cfg.model.rpn_head.update(in_channels=16, feat_channels=16)
-    cfg.model.roi_head.bbox_head.update(in_channels=16, fc_out_channels=64)
+    cfg.model.roi_head.bbox_head.update(in_channels=16, fc_out_channels=256)
     cfg.model.roi_head.mask_head.update(in_channels=16, conv_out_channels=16)
     cfg.model.test_cfg.rpn.nms_pre = 100
     for name in ('bbox_roi_extractor', 'mask_roi_extractor'):
@@ -256,11 +256,11 @@ def test_another_kind_of_detector_is_refused(model):
 
 # Two maps of the backbone alone, which are exported in a third of the time.
 LEAN = {
-    'backbone.out_indices': (1, 2),
+    'backbone.out_indices': (0, 1),
     'neck': None,
-    'rpn_head.anchor_generator.strides': [8, 16],
-    'roi_head.bbox_roi_extractor.featmap_strides': [8, 16],
-    'roi_head.mask_roi_extractor.featmap_strides': [8, 16],
+    'rpn_head.anchor_generator.strides': [4, 8],
+    'roi_head.bbox_roi_extractor.featmap_strides': [4, 8],
+    'roi_head.mask_roi_extractor.featmap_strides': [4, 8],
 }
 
 

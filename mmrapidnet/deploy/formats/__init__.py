@@ -124,6 +124,25 @@ def needs_extra(name: str) -> Iterator[None]:
 
 
 @contextmanager
+def in_one_line(what: str) -> Iterator[None]:
+    """Say in one line what a runtime or a converter does not do.
+
+    Args:
+        what: What went wrong if anything does, such as 'x.onnx cannot be run'.
+
+    Raises:
+        UserError: Instead of whatever is raised, of several types that only native
+            code has.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f'{what}: {first_line(error)}') from error
+
+
+@contextmanager
 def conversion_to(name: str) -> Iterator[None]:
     """Say in one line why a converter could not take a model, or is missing.
 
@@ -133,15 +152,8 @@ def conversion_to(name: str) -> Iterator[None]:
     Raises:
         UserError: Instead of whatever the converter raises.
     """
-    try:
-        with needs_extra(name):
-            yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f'{name} cannot hold this model: {first_line(error)}'
-        ) from error
+    with in_one_line(f'{name} cannot hold this model'), needs_extra(name):
+        yield
 
 
 def first_line(error: Exception) -> str:

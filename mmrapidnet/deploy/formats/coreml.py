@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from mmrapidnet.deploy import metadata as about
-from mmrapidnet.deploy.formats import KINDS, SUFFIXES, conversion_to, first_line
+from mmrapidnet.deploy.formats import KINDS, SUFFIXES, conversion_to, in_one_line
 from mmrapidnet.deploy.graphs import trace
 from mmrapidnet.utils.errors import UserError
 
@@ -111,13 +111,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         UserError: If it is not Core ML's, or not ours.
     """
-    try:
-        with _quiet():
-            description = ct.utils.load_spec(str(path)).description
-    except Exception as error:  # of several types, one of which its C module has
-        raise UserError(
-            f'{path} is not an ML program of Core ML: {first_line(error)}'
-        ) from error
+    with in_one_line(f'{path} is not an ML program of Core ML'), _quiet():
+        description = ct.utils.load_spec(str(path)).description
     return about.from_text(description.metadata.userDefined.get(about.KEY), path)
 
 

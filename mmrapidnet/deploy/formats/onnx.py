@@ -15,11 +15,10 @@ from mmrapidnet.deploy.formats import (
     KINDS,
     SUFFIXES,
     conversion_to,
-    first_line,
+    in_one_line,
     onnx_model,
     session,
 )
-from mmrapidnet.utils.errors import UserError
 
 if TYPE_CHECKING:
     from mmrapidnet.deploy.graphs import Graph
@@ -62,14 +61,10 @@ class Session(session.Session):
         if self.size is not None:
             for name, length in zip(('height', 'width'), self.size, strict=True):
                 options.add_free_dimension_override_by_name(name, length)
-        try:
+        with in_one_line(f'{self.path} is not an ONNX file that can be run'):
             self._session = onnxruntime.InferenceSession(
                 self.path, options, providers=['CPUExecutionProvider']
             )
-        except Exception as error:  # of several types, which only its C module has
-            raise UserError(
-                f'{self.path} is not an ONNX file that can be run: {first_line(error)}'
-            ) from error
         return self._session.get_modelmeta().custom_metadata_map.get(about.KEY)
 
     def _run(self, image: np.ndarray) -> list[np.ndarray]:

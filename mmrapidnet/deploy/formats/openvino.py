@@ -20,7 +20,7 @@ from mmrapidnet.deploy.formats import (
     KINDS,
     SUFFIXES,
     conversion_to,
-    first_line,
+    in_one_line,
     needs_extra,
     onnx_model,
     session,
@@ -90,13 +90,8 @@ class Session(session.Session):
                 f'{self.path} lacks its weights: {weights} must lie beside it'
             )
         self._core = openvino.Core()
-        try:
+        with in_one_line(f'{self.path} is not an OpenVINO file that can be run'):
             self._model = self._core.read_model(self.path)
-        except RuntimeError as error:
-            raise UserError(
-                f'{self.path} is not an OpenVINO file that can be run: '
-                f'{first_line(error)}'
-            ) from error
         if not self._model.has_rt_info([about.KEY]):
             return None
         return self._model.get_rt_info([about.KEY]).astype(str)
