@@ -20,6 +20,14 @@ from mmrapidnet.models import MobileViG
 SIZE = (64, 96)
 ODD = (70, 101)  # no multiple of a stride
 
+# Of a detector with two maps of the backbone, which is converted in half the time.
+FEW_MAPS = {
+    'model.backbone.out_indices': (2, 3),
+    'model.neck.in_channels': [24, 32],
+    'model.neck.num_outs': 3,
+    'model.rpn_head.anchor_generator.strides': [16, 32, 64],
+}
+
 
 class Pyramid(nn.Module):
     """Two maps, the finer with the coarser on top: quick to convert."""
@@ -55,7 +63,10 @@ def make_graph(name: str) -> Graph:
         return build_graph(make_mobilevig(), 'backbone')
     kind, part = ('detector', name) if name == 'dense' else (name, 'whole')
     with tempfile.TemporaryDirectory() as folder:
-        cfg = tiny_models.load(kind, Path(folder), Path(folder))
+        root = Path(folder)
+        cfg = tiny_models.load(kind, root, root, tiny_models.TWO_BLOCKS)
+    if name == 'dense':
+        cfg.merge_from_dict(FEW_MAPS)
     return build_graph(fuse(tiny_models.build_model(cfg)), part)
 
 

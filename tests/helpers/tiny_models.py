@@ -13,9 +13,14 @@ from helpers.commands import REPO
 from mmrapidnet.config.load import load_config
 
 ARCH = (
-    'dict(_delete_=True, channels=(8, 16, 24, 32), local_blocks=(1, 0, 0, 0), '
-    'global_blocks=(0, 0, 0, 1))'
+    'dict(_delete_=True, channels=(8, 16, 24, 32), local_blocks=(1,) * 4, '
+    'global_blocks=(0, 0, 1, 1))'
 )
+# One of each, for what takes seconds per block, as exporting does.
+TWO_BLOCKS = {
+    'model.backbone.arch.local_blocks': (1, 0, 0, 0),
+    'model.backbone.arch.global_blocks': (0, 0, 0, 1),
+}
 WORKERS = """
 val_dataloader = dict(num_workers=0, persistent_workers=False)
 test_dataloader = dict(num_workers=0, persistent_workers=False)
@@ -107,9 +112,9 @@ def write_imagenet(root: Path, count: int = 4) -> Path:
     return root
 
 
-def load(kind: str, folder: Path, root: Path) -> Config:
+def load(kind: str, folder: Path, root: Path, options: dict | None = None) -> Config:
     """The config of a small model, with its data under a folder."""
-    return load_config(str(write_config(kind, folder)), data_root=str(root))
+    return load_config(str(write_config(kind, folder)), options, str(root))
 
 
 def build_model(cfg: Config) -> torch.nn.Module:

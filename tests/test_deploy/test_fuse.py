@@ -178,7 +178,8 @@ def test_final_detections(tmp_path):
     from mmdet.testing import demo_mm_inputs
 
     torch.manual_seed(0)
-    model = tiny_models.build_model(tiny_models.load('detector', tmp_path, tmp_path))
+    cfg = tiny_models.load('detector', tmp_path, tmp_path, tiny_models.TWO_BLOCKS)
+    model = tiny_models.build_model(cfg)
     # Scores that spread over the classes, so that there are detections.
     nn.init.normal_(model.roi_head.bbox_head.fc_cls.weight, std=0.3)
     batch = model.data_preprocessor(demo_mm_inputs(1, [[3, 96, 127]]))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_models import load, write_checkpoint, write_imagenet
+from helpers.tiny_models import TWO_BLOCKS, load, write_checkpoint, write_imagenet
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
@@ -56,7 +56,7 @@ def segmenter(request, shapes_root, tmp_path_factory):
     channels = request.param
     folder = tmp_path_factory.mktemp(f'channels{channels}')
     root = write_many_channels((shapes_root / 'ade', folder / 'ade'), channels)
-    cfg = load('segmenter', folder, root)
+    cfg = load('segmenter', folder, root, TWO_BLOCKS)
     cfg.test_dataloader.dataset.img_suffix = '.png'
     norm = dict(mean=[100.0 + i for i in range(channels)], std=[50.0] * channels)
     cfg = change_channels(cfg, channels, norm)
@@ -95,7 +95,7 @@ def test_a_classifier_of_other_channels(channels, tmp_path):
         for path in (root / 'val').iterdir():
             image = cv2.imread(str(path))
             cv2.imwrite(str(path), np.dstack([image, image[..., :1]]))
-    cfg = load('classifier', tmp_path, root)
+    cfg = load('classifier', tmp_path, root, TWO_BLOCKS)
     cfg = change_channels(cfg, channels, dict(mean=[100.0], std=[50.0]))
     cfg.work_dir = str(tmp_path / 'run')
     checkpoint = str(write_checkpoint(cfg, tmp_path / 'model.pth'))
@@ -123,7 +123,7 @@ HEADS = {
 
 def segmenter_with(head, folder, root):
     """The small segmenter without a neck and with another head."""
-    cfg = load('segmenter', folder, root)
+    cfg = load('segmenter', folder, root, TWO_BLOCKS)
     cfg.model.pop('neck')
     common = dict(channels=8, num_classes=7, norm_cfg=dict(type='BN'))
     cfg.model.decode_head = dict(**HEADS[head], **common, align_corners=False)
