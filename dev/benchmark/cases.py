@@ -151,9 +151,7 @@ class ClassifierCase(Case):
             torch.zeros(1, 3, *self.size),
             path,
             describe(None, graph, precision, size=self.size),
-            precision=precision,
-            calibration=_noise(self.size) if precision == 'int8' else None,
-            fixed_size=True,
+            _noise(self.size) if precision == 'int8' else None,
         )
 
 

@@ -27,7 +27,7 @@ from mmrapidnet.checkpoints.state_dict import read_checkpoint
 from mmrapidnet.config.libraries import require_library
 from mmrapidnet.config.load import iter_datasets, load_config
 from mmrapidnet.datasets.shapes import draw_scene
-from mmrapidnet.deploy.formats import load_format
+from mmrapidnet.deploy.formats import check_supported, load_format
 from mmrapidnet.deploy.fuse import fuse
 from mmrapidnet.deploy.graphs import build_graph
 from mmrapidnet.deploy.inference import ExportedModel, read_settings
@@ -181,6 +181,7 @@ class DenseCase(Case):
         precision = self.runtime.precision
         model = fuse(self.source.build())
         graph = build_graph(model)
+        check_supported(format_, graph.kind, precision)
         metadata = describe(cfg, graph, precision, self.source.checkpoint, size)
         metadata['settings'] = read_settings(model, graph.kind)
         calibration = None
@@ -188,15 +189,7 @@ class DenseCase(Case):
             with DefaultScope.overwrite_default_scope(cfg.default_scope):
                 calibration = CalibrationImages(cfg, size=size)
         path.parent.mkdir(parents=True, exist_ok=True)
-        format_.write(
-            graph,
-            torch.zeros(1, 3, *size),
-            path,
-            metadata,
-            precision=precision,
-            calibration=calibration,
-            fixed_size=True,
-        )
+        format_.write(graph, torch.zeros(1, 3, *size), path, metadata, calibration)
 
 
 def list_dense(

@@ -98,7 +98,7 @@ def export(
 
     model = fuse(load_model(cfg, read_checkpoint(checkpoint), checkpoint))
     graph = build_graph(model, part)
-    check_supported(writer.NAME, writer.PRECISIONS, graph.kind, precision)
+    check_supported(writer, graph.kind, precision)
     if size is None and not writer.is_dynamic(graph):
         size = pixels.shape[:2]
         _say_fixed(out, size, graph, writer.NAME)
@@ -106,25 +106,22 @@ def export(
     metadata['settings'] = read_settings(model, graph.kind)
     calibration = None
     if precision == 'int8':
-        calibration = _calibrate(cfg, calibration_images, size)
+        calibration = _find_calibration(cfg, calibration_images, size)
 
     with replace_atomic(out) as path:
-        writer.write(
-            graph,
-            torch.from_numpy(to_batch(pixels)),
-            path,
-            metadata,
-            precision=precision,
-            calibration=calibration,
-            fixed_size=size is not None,
-        )
+        example = torch.from_numpy(to_batch(pixels))
+        writer.write(graph, example, path, metadata, calibration)
         if writer.RUNNABLE:
             file = ExportedModel(path, isolated=True)
             differences = compare(graph, file, pixels, precision)
+            _check(differences, out, Path(image).name, pixels.shape[:2])
         else:
-            writer.read_metadata(path)  # at least it can be read
             differences = None
-        _report(differences, out, image, pixels.shape[:2])
+            writer.read_metadata(path)  # at least it can be read
+            Console().print(
+                f'{out.name} was not run here, as nothing on this system runs it: only '
+                'its structure was checked'
+            )
     return Report(out, metadata, differences)
 
 
@@ -161,7 +158,7 @@ def _say_fixed(out: Path, size: tuple[int, int], graph: Graph, name: str) -> Non
     )
 
 
-def _calibrate(
+def _find_calibration(
     cfg: Config, count: int | None, size: tuple[int, int] | None
 ) -> CalibrationImages:
     count = CALIBRATION_IMAGES if count is None else count
@@ -174,18 +171,12 @@ def _calibrate(
     return images
 
 
-def _report(
-    differences: list[Difference] | None, out: Path, image: str, size: tuple[int, int]
+def _check(
+    differences: list[Difference], out: Path, image: str, size: tuple[int, int]
 ) -> None:
-    console = Console()
-    if differences is None:
-        console.print(
-            f'{out.name} was not run here, as nothing on this system runs it: only '
-            'its structure was checked'
-        )
-        return
-    title = f'{out.name} against PyTorch\n{Path(image).name}, {size[0]}x{size[1]}'
-    console.print(make_table(title, differences))
+    """Print the differences, and raise if one is beyond its tolerance."""
+    title = f'{out.name} against PyTorch\n{image}, {size[0]}x{size[1]}'
+    Console().print(make_table(title, differences))
     beyond = [d for d in differences if not d.is_tolerable]
     if beyond:
         worst = max(beyond, key=lambda d: d.relative / d.tolerance)

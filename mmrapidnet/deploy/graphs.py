@@ -38,7 +38,6 @@ class Graph:
         kind: 'backbone', 'classifier', 'segmenter', 'dense' or 'detector'.
         module: The function, in evaluation mode; returns a tuple of tensors.
         outputs: Name of each output.
-        multiple: Height and width must be multiples of this. Defaults to 1 (any).
         bound_by: What of it is another computation for another height or width.
             Defaults to None: nothing.
         padded: Whether images are padded inside, to a multiple of some number.
@@ -48,7 +47,6 @@ class Graph:
     kind: str
     module: nn.Module
     outputs: tuple[str, ...]
-    multiple: int = 1
     bound_by: str | None = None
     padded: bool = False
 
@@ -168,11 +166,8 @@ def build_graph(model: nn.Module, part: str = 'whole') -> Graph:
     elif getattr(model, 'with_mask', False):
         kind, module, outputs = 'detector', _Detector(model), DETECTIONS
     elif getattr(model, 'with_decode_head', False):
-        kind, module, outputs = (
-            'segmenter',
-            _Logits(_upsample_by_factor(model)),
-            ('logits',),
-        )
+        model = _upsample_by_factor(model)
+        kind, module, outputs = 'segmenter', _Logits(model), ('logits',)
     elif getattr(model, 'with_head', False):
         kind, module, outputs = 'classifier', _Logits(model), ('logits',)
     else:
@@ -181,21 +176,16 @@ def build_graph(model: nn.Module, part: str = 'whole') -> Graph:
             'backbone can be taken alone (part=backbone)'
         )
     module.eval()
-    return Graph(
-        kind,
-        module,
-        outputs,
-        bound_by=_find_bound(module, model),
-        padded=module.preprocessing.divisor > 1,
-    )
+    padded = module.preprocessing.divisor > 1
+    return Graph(kind, module, outputs, _find_bound(module), padded)
 
 
-def _find_bound(module: nn.Module, model: nn.Module) -> str | None:
+def _find_bound(module: nn.Module) -> str | None:
     """What of a function of an image is another one for another size."""
     if any(isinstance(m, GraphMixer) for m in module.modules()):
         # It compares each pixel with as many others as the map has rows and columns.
         return GraphMixer.__name__
-    convs = (m for m in model.modules() if isinstance(m, nn.Conv2d))
+    convs = (m for m in module.modules() if isinstance(m, nn.Conv2d))
     first = next(convs, None)
     if first is None:
         return None
@@ -254,24 +244,53 @@ def trace(graph: Graph, example: Tensor) -> torch.jit.ScriptModule:
         return torch.jit.trace(graph.module, (example,), check_trace=False)
 
 
-class _Backbone(nn.Module):
+class _Part(nn.Module):
+    """Modules of a model, called as there, behind its pre-processing."""
+
+    names: tuple[str, ...] = ()
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.preprocessing = Preprocessing(model.data_preprocessor)
-        self.backbone = model.backbone
+        for name in self.names:
+            self.add_module(name, getattr(model, name))
+
+
+class _Backbone(_Part):
+    names = ('backbone',)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.backbone(self.preprocessing(image)))
 
 
-class _Logits(nn.Module):
+class _Logits(_Part):
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.preprocessing = Preprocessing(model.data_preprocessor)
+        super().__init__(model)
         self.model = model
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
         return (self.model(self.preprocessing(image), mode='tensor'),)
+
+
+class _Dense(_Part):
+    names = ('backbone', 'neck', 'rpn_head')
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        maps = self.neck(self.backbone(self.preprocessing(image)))
+        scores, deltas = self.rpn_head(maps)
+        return (*maps, *scores, *deltas)
+
+
+class _Detector(_Part):
+    def __init__(self, model: nn.Module) -> None:
+        from mmrapidnet.deploy.mask_rcnn import MaskRCNNGraph
+
+        super().__init__(model)
+        self.detector = MaskRCNNGraph(model)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        height, width = image.shape[2:]
+        return tuple(self.detector(self.preprocessing(image), height, width))
 
 
 def _upsample_by_factor(model: nn.Module) -> nn.Module:
@@ -291,32 +310,6 @@ def _upsample_by_factor(model: nn.Module) -> nn.Module:
                 enlarge.align_corners = child.align_corners
                 setattr(parent, name, enlarge)
     return model
-
-
-class _Dense(nn.Module):
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.preprocessing = Preprocessing(model.data_preprocessor)
-        self.backbone, self.neck = model.backbone, model.neck
-        self.rpn_head = model.rpn_head
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        maps = self.neck(self.backbone(self.preprocessing(image)))
-        scores, deltas = self.rpn_head(maps)
-        return (*maps, *scores, *deltas)
-
-
-class _Detector(nn.Module):
-    def __init__(self, model: nn.Module) -> None:
-        from mmrapidnet.deploy.mask_rcnn import MaskRCNNGraph
-
-        super().__init__()
-        self.preprocessing = Preprocessing(model.data_preprocessor)
-        self.detector = MaskRCNNGraph(model)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        height, width = image.shape[2:]
-        return tuple(self.detector(self.preprocessing(image), height, width))
 
 
 def _name_features(model: nn.Module) -> tuple[str, ...]:

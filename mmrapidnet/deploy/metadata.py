@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +82,7 @@ def describe(
             'range': [0, 255],
             'size': size and list(size),
             'batch': None if graph.batched else 1,
-            'multiple': graph.multiple,
+            'multiple': 1,  # of which height and width are: any
         },
         'precision': precision,
         'fused': not any(isinstance(m, _BatchNorm) for m in graph.module.modules()),
@@ -96,33 +95,21 @@ def describe(
     }
 
 
-def complete(
-    metadata: dict[str, Any],
-    size: tuple[int, int] | None,
-    batch: int | None,
-    packages: Iterable[str],
-) -> dict[str, Any]:
-    """Put in what a format adds when it writes a file.
+def to_text(metadata: dict[str, Any], *packages: str, batch: int | None = None) -> str:
+    """Write metadata as a file holds them, which `from_text` reads.
 
     Args:
         metadata: What `describe` gave.
-        size: Height and width if the file fixes them, else None.
-        batch: Number of images if the file fixes it, else None.
-        packages: The distributions that wrote it.
+        *packages: The distributions that wrote the file; their versions are put in.
+        batch: Number of images, if the format fixes it. Defaults to None: as the
+            graph has it.
 
     Returns:
-        The description of the file as it is.
+        JSON.
     """
-    return {
-        **metadata,
-        'input': {**metadata['input'], 'size': size and list(size), 'batch': batch},
-        'versions': {**metadata['versions'], **{p: version(p) for p in packages}},
-    }
-
-
-def to_text(metadata: dict[str, Any]) -> str:
-    """Write metadata as JSON, which `from_text` reads."""
-    return json.dumps(metadata)
+    image = {**metadata['input'], 'batch': batch or metadata['input']['batch']}
+    versions = {**metadata['versions'], **{name: version(name) for name in packages}}
+    return json.dumps({**metadata, 'input': image, 'versions': versions})
 
 
 def from_text(text: str | None, path: Path) -> dict[str, Any]:
@@ -133,7 +120,7 @@ def from_text(text: str | None, path: Path) -> dict[str, Any]:
         path: The file, for the message.
 
     Returns:
-        What `complete` gave when it was written.
+        What `to_text` was given, and put in.
 
     Raises:
         UserError: If there is none, or none of ours, or of another version.
@@ -151,40 +138,36 @@ def from_text(text: str | None, path: Path) -> dict[str, Any]:
             f'{path} describes itself in version {sanitize(found)}, but this '
             f'mmrapidnet {__version__} reads version {VERSION}: export it again'
         )
-    damaged = [key for key in _NEEDED if key not in metadata] + [
-        key
-        for key, holds in {**_NEEDED, **_OPTIONAL}.items()
-        if key in metadata and not holds(metadata[key])
-    ]
-    if damaged:
-        raise UserError(
-            f'{path} describes itself wrongly ({KEY}: {damaged[0]}): it is damaged or '
-            'was not written by tools/export.py; export the checkpoint again'
-        )
+    given = {'settings': {}, **metadata}  # which not every file has
+    for key, holds in _FIELDS.items():
+        if key not in given or not holds(given[key]):
+            raise UserError(
+                f'{path} describes itself wrongly ({KEY}: {key}): it is damaged or was '
+                'not written by tools/export.py; export the checkpoint again'
+            )
     return metadata
 
 
-def _is_input(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and {'size', 'batch', 'multiple'} <= set(value)
-        and (value['size'] is None or _is_size(value['size']))
-        and (value['batch'] is None or _is_count(value['batch']))
-        and _is_count(value['multiple'])
-        and _is_count(value.get('channels', 3))
-    )
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_count, value))
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and 0 < value < 1 << 31
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+def _is_input(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and {'size', 'batch'} <= set(value)
+        and (value['size'] is None or _is_size(value['size']))
+        and (value['batch'] is None or _is_count(value['batch']))
+        and _is_count(value.get('channels', 3))
+    )
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_count, value))
 
 
 def _are_settings(value: Any) -> bool:
@@ -196,15 +179,15 @@ def _are_settings(value: Any) -> bool:
 
 # What is read of a file's own description, and what each must be.
 _SETTINGS = ('mask_threshold', 'align_corners', 'threshold')
-_NEEDED = {
+_FIELDS = {
     'kind': _is_text,
     'outputs': is_names,
     'precision': _is_text,
     'input': _is_input,
     'classes': lambda names: names is None or is_names(names),
     'palette': is_palette,
+    'settings': _are_settings,
 }
-_OPTIONAL = {'settings': _are_settings}
 
 
 def channels_of(metadata: dict[str, Any]) -> int:
@@ -249,20 +232,13 @@ def check_size(metadata: dict[str, Any], size: tuple[int, int], path: Path) -> N
         path: The file, for the message.
 
     Raises:
-        UserError: If the file has another size, or wants multiples of a number.
+        UserError: If the file has another size.
     """
-    taken, (height, width) = metadata['input'], size
-    if taken['size'] and [height, width] != taken['size']:
+    taken = metadata['input']['size']
+    if taken and list(size) != taken:
         raise UserError(
-            f'{path} takes images of {taken["size"][0]}x{taken["size"][1]} only '
-            f'(height x width), not of {height}x{width}: resize them, or export it '
-            'with that size'
-        )
-    multiple = taken['multiple']
-    if height % multiple or width % multiple:
-        raise UserError(
-            f'{path} takes images whose height and width are multiples of {multiple}, '
-            f'not of {height}x{width}: resize or pad them'
+            f'{path} takes images of {taken[0]}x{taken[1]} only (height x width), not '
+            f'of {size[0]}x{size[1]}: resize them, or export it with that size'
         )
 
 
@@ -336,13 +312,19 @@ def _describe_config(cfg: Config | None, checkpoint: str | None) -> dict[str, An
     labels = labels_of_config(cfg)
     if checkpoint:
         labels.update(get_labels(read_checkpoint(checkpoint), checkpoint))
+    labels = {key: labels.get(key) for key in ('classes', 'palette')}
     return {
         'scope': cfg.get('default_scope'),
         'config': Path(cfg.filename).name if cfg.filename else None,
         'model_sha256': hash_model(cfg),
-        'classes': _plain(labels.get('classes')),
-        'palette': _plain(labels.get('palette')),
+        # Arrays and tuples as the lists that JSON has.
+        **json.loads(json.dumps(labels, default=lambda array: array.tolist())),
     }
+
+
+def _describe_checkpoint(checkpoint: str) -> dict[str, str]:
+    with get_local_path(checkpoint) as path:
+        return {'name': Path(checkpoint).name, 'sha256': sha256_of(Path(path))}
 
 
 def labels_of_config(cfg: Config) -> dict[str, Any]:
@@ -359,17 +341,3 @@ def labels_of_config(cfg: Config) -> dict[str, Any]:
         kind = dataset.get('type')
         kind = registry.get(kind) if isinstance(kind, str) else kind
     return {**getattr(kind, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
-
-
-def _describe_checkpoint(checkpoint: str) -> dict[str, str]:
-    with get_local_path(checkpoint) as path:
-        return {'name': Path(checkpoint).name, 'sha256': sha256_of(Path(path))}
-
-
-def _plain(value: Any) -> Any:
-    """Arrays and tuples as the lists that JSON has."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value

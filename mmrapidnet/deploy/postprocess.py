@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -37,14 +37,7 @@ def label_map(
     maps = torch.from_numpy(np.ascontiguousarray(logits, dtype=np.float32))
     best = labels = None
     for number in _contenders(maps, sizes[0]):
-        values = maps[None, number : number + 1]
-        for size in sizes:
-            # To the same size it is the identity, which PyTorch computes all the same.
-            if values.shape[2:] != tuple(size):
-                values = F.interpolate(
-                    values, size=size, mode='bilinear', align_corners=align_corners
-                )
-        values = values[0, 0]
+        values = _resize(maps[number], sizes, align_corners)
         if best is None:
             best = values.clone()
             labels = torch.full(best.shape, number, dtype=torch.int16)
@@ -73,12 +66,9 @@ def foreground_map(
     Returns:
         (H, W) of 0 and 1, int64, of the last of ``sizes``.
     """
-    values = torch.from_numpy(np.ascontiguousarray(logits[None], dtype=np.float32))
-    for size in sizes:
-        values = F.interpolate(
-            values, size=size, mode='bilinear', align_corners=align_corners
-        )
-    return (values[0, 0].sigmoid() > threshold).numpy().astype(np.int64)
+    values = torch.from_numpy(np.ascontiguousarray(logits[0], dtype=np.float32))
+    values = _resize(values, sizes, align_corners)
+    return (values.sigmoid() > threshold).numpy().astype(np.int64)
 
 
 def paste_masks(
@@ -122,6 +112,20 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return torch.from_numpy(np.float32(logits)).softmax(dim=0).numpy()
 
 
+def _resize(values: Tensor, sizes: Sequence[Size], align_corners: bool) -> Tensor:
+    """Resize a map, (h, w), to one size after the other."""
+    for size in sizes:
+        # To the same size it is the identity, which PyTorch computes all the same.
+        if values.shape != tuple(size):
+            values = F.interpolate(
+                values[None, None],
+                size=size,
+                mode='bilinear',
+                align_corners=align_corners,
+            )[0, 0]
+    return values
+
+
 def _within(start: Tensor, end: Tensor, first: int, count: int) -> Tensor:
     """Where the centres of pixels lie between the edges of a box, from -1 to 1."""
     centres = torch.arange(first, first + count, dtype=torch.float32) + 0.5
@@ -140,19 +144,20 @@ def _contenders(maps: Tensor, size: Size) -> list[int]:
     classes, height, width = maps.shape
     if min(height, width) < 4 or size[0] < height or size[1] < width:
         return list(range(classes))
-    # Every third of rows lies in one of those windows of 4 that start at even rows.
-    highest = _over_windows(_over_windows(maps, torch.maximum, 1), torch.maximum, 2)
-    lowest = _over_windows(_over_windows(maps, torch.minimum, 1), torch.minimum, 2)
+    even = F.pad(maps[None], (0, width % 2, 0, height % 2), mode='replicate')[0]
+    highest = _over_windows(even, torch.maximum)
+    lowest = _over_windows(even, torch.minimum)
     rounding = 1e-5 * maps.abs().max()
     possible = highest + rounding >= lowest.amax(dim=0)
     return possible.flatten(1).any(dim=1).nonzero()[:, 0].tolist()
 
 
-def _over_windows(maps: Tensor, operation, dim: int) -> Tensor:
-    """Combine windows of 4 at a stride of 2; the last repeats the edge if odd."""
-    length = maps.size(dim)
-    if length % 2:
-        maps = torch.cat([maps, maps.narrow(dim, length - 1, 1)], dim=dim)
-    pairs = operation(*maps.unflatten(dim, (-1, 2)).unbind(dim + 1))
-    count = pairs.size(dim)
-    return operation(pairs.narrow(dim, 0, count - 1), pairs.narrow(dim, 1, count - 1))
+def _over_windows(maps: Tensor, pick: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Combine windows of 4 x 4 at a stride of 2: any three rows lie in one of them.
+
+    It takes a fifth of the time of ``max_pool2d``.
+    """
+    maps = pick(maps[:, ::2], maps[:, 1::2])
+    maps = pick(maps[:, :-1], maps[:, 1:])
+    maps = pick(maps[..., ::2], maps[..., 1::2])
+    return pick(maps[..., :-1], maps[..., 1:])

@@ -135,19 +135,8 @@ def check_image(path: str | Path) -> None:
         raise UnreadableImageError(f'{path} is not an image that can be read')
 
 
-def list_images(cfg: Config, dataloader: str) -> Iterator[str]:
-    """Find the images of a data set.
-
-    Args:
-        cfg: The config, whose scope is the default one.
-        dataloader: 'train_dataloader' or 'test_dataloader'.
-
-    Yields:
-        The path of each image.
-
-    Raises:
-        UserError: If the config names no such data set, or it is not there.
-    """
+def _list_images(cfg: Config, dataloader: str) -> Iterator[str]:
+    """The paths of a data set's images; a UserError if there is no such data set."""
     settings = deepcopy(_get_dataset(cfg, dataloader))
     check_datasets(cfg, [dataloader])
     dataset = DATASETS.build({**settings, 'pipeline': []})
@@ -168,7 +157,7 @@ def first_test_image(cfg: Config) -> str:
         UserError: If there is none.
     """
     try:
-        return next(list_images(cfg, 'test_dataloader'))
+        return next(_list_images(cfg, 'test_dataloader'))
     except (UserError, StopIteration) as error:
         reason = f': {error}' if str(error) else ''
         raise UserError(
@@ -223,7 +212,7 @@ def _find_images(cfg: Config) -> list[str]:
     problems = []
     for dataloader in ('train_dataloader', 'test_dataloader'):
         try:
-            images = list(list_images(cfg, dataloader))
+            images = list(_list_images(cfg, dataloader))
         except UserError as error:
             problems.append(error)
         else:

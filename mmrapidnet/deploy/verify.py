@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ Outputs = dict[str, np.ndarray]
 # maps by 0.4 to 0.8.
 TOLERANCES = {'fp32': 1e-4, 'fp16': 1e-2, 'bf16': 3e-2, 'int8': 0.1}
 
-# The same for detections, where the difference is `disagreement`.  Near ties in the
+# The same for the disagreement of detections.  Near ties in the
 # suppression fall either way, so that a box may come and go even in fp32.
 DETECTION_TOLERANCES = {'fp32': 1e-2, 'fp16': 5e-2, 'bf16': 0.1, 'int8': 0.1}
 
@@ -96,10 +96,15 @@ def compare_detections(
 ) -> list[Difference]:
     """Compare the detections of two runs, in whatever order they come.
 
+    Their disagreement goes from 0 (the same) to 1. It is
+    1 - 2 sum(s s' q) / (sum(s^2) + sum(s'^2)) over the pairs of the best matching,
+    where s and s' are their scores and q is their similarity, the IoU of boxes times
+    that of masks; so the sure detections count most.
+
     Args:
         expected: PyTorch's ``boxes``, ``scores``, ``labels`` and ``masks``.
         found: The file's.
-        tolerance: For `disagreement`.
+        tolerance: What the disagreement may be.
 
     Returns:
         Differences of the matched detections, then the disagreement of all.
@@ -116,53 +121,20 @@ def compare_detections(
         [0.0, 0.5, 0.0, 0.2]
     """
     similarity = _similarity(expected, found)
-    rows, columns = _match(similarity, expected['scores'], found['scores'])
+    scores, others = expected['scores'], found['scores']
+    rows, columns = _match(similarity, scores, others)
     differences = [
         _compare_arrays(name, expected[name][rows], found[name][columns], None)
         for name in ('boxes', 'scores', 'masks')
     ]
-    counts = f'{len(rows)} of {len(expected["scores"])} matched'
-    surplus = len(found['scores']) - len(rows)
-    if surplus:
-        counts += f', {surplus} more'
-    return [
-        *differences,
-        Difference(
-            f'detections ({counts})',
-            None,
-            disagreement(similarity, expected['scores'], found['scores']),
-            tolerance,
-        ),
-    ]
-
-
-def disagreement(
-    similarity: np.ndarray, scores: np.ndarray, others: np.ndarray
-) -> float:
-    """How far two sets of detections are apart, from 0 (the same) to 1.
-
-    It is 1 - 2 sum(s s' q) / (sum(s^2) + sum(s'^2)) over the pairs of the best
-    matching, where s and s' are their scores and q their similarity; so the sure
-    detections count most.
-
-    Args:
-        similarity: (K, L), from 0 to 1.
-        scores: (K,) of one set.
-        others: (L,) of the other.
-
-    Returns:
-        The disagreement; 0 if both are empty.
-
-    Examples:
-        >>> float(disagreement(np.eye(2), np.array([0.8, 0.6]), np.array([0.8, 0.0])))
-        0.219...
-    """
+    counts = f'{len(rows)} of {len(scores)} matched'
+    if len(others) > len(rows):
+        counts += f', {len(others) - len(rows)} more'
+    shared = (scores[rows] * others[columns] * similarity[rows, columns]).sum()
     total = np.square(scores).sum() + np.square(others).sum()
-    if total == 0:
-        return 0.0
-    rows, columns = _match(similarity, scores, others)
-    shared = scores[rows] * others[columns] * similarity[rows, columns]
-    return 1 - 2 * shared.sum() / total
+    disagreement = 1 - 2 * shared / total if total else 0.0
+    together = Difference(f'detections ({counts})', None, disagreement, tolerance)
+    return [*differences, together]
 
 
 def make_table(title: str, differences: list[Difference]) -> Table:
@@ -179,18 +151,10 @@ def make_table(title: str, differences: list[Difference]) -> Table:
     for column in table.columns[1:]:
         column.justify = 'right'
     for difference in differences:
-        table.add_row(
-            difference.output,
-            *(
-                '' if value is None else f'{value:.1e}'
-                for value in (
-                    difference.largest,
-                    difference.relative,
-                    difference.tolerance,
-                )
-            ),
-            style=None if difference.is_tolerable else 'red',
-        )
+        output, *numbers = astuple(difference)
+        cells = ['' if number is None else f'{number:.1e}' for number in numbers]
+        style = None if difference.is_tolerable else 'red'
+        table.add_row(output, *cells, style=style)
     return table
 
 

@@ -16,6 +16,11 @@ ARCH = (
     'dict(_delete_=True, channels=(8, 16, 24, 32), local_blocks=(1,) * 4, '
     'global_blocks=(0, 0, 1, 1))'
 )
+# One of each, for what takes seconds per block, as exporting does.
+TWO_BLOCKS = {
+    'model.backbone.arch.local_blocks': (1, 0, 0, 0),
+    'model.backbone.arch.global_blocks': (0, 0, 0, 1),
+}
 WORKERS = """
 val_dataloader = dict(num_workers=0, persistent_workers=False)
 test_dataloader = dict(num_workers=0, persistent_workers=False)
@@ -107,9 +112,21 @@ def write_imagenet(root: Path, count: int = 4) -> Path:
     return root
 
 
-def load(kind: str, folder: Path, root: Path) -> Config:
+def load(kind: str, folder: Path, root: Path, options: dict | None = None) -> Config:
     """The config of a small model, with its data under a folder."""
-    return load_config(str(write_config(kind, folder)), data_root=str(root))
+    return load_config(str(write_config(kind, folder)), options, str(root))
+
+
+def build_model(cfg: Config) -> torch.nn.Module:
+    """A config's model with random statistics, its blocks far from the identity."""
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        torch.manual_seed(0)
+        cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+        model = MODELS.build(cfg.model)
+    for name, weight in model.named_parameters():
+        if name.endswith('.scale'):
+            weight.data.uniform_(0.1, 0.5)
+    return randomize_norms(model).eval()
 
 
 class GraphSession:

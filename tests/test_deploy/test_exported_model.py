@@ -1,7 +1,7 @@
 """Exported files as functions of an image, and as models of the libraries.
 
 Where the file does not matter, a session runs the graph itself, so that results must
-equal the libraries' own; every format runs in `test_formats.py`.
+equal the libraries' own; every format runs in `test_formats/`.
 """
 
 import json
@@ -142,9 +142,16 @@ def make_batch(cfg, count=2):
     return pseudo_collate([dataset[i] for i in range(count)])
 
 
-@pytest.mark.parametrize('mkldnn', [True, False])
 @pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('scale', [(192, 192), (150, 120)])
+@pytest.mark.parametrize(
+    ('scale', 'mkldnn'),
+    [
+        ((192, 192), True),
+        ((150, 120), False),
+        pytest.param((192, 192), False, marks=pytest.mark.slow),
+        pytest.param((150, 120), True, marks=pytest.mark.slow),
+    ],
+)
 def test_a_batch_equals_the_librarys(kind, scale, mkldnn, models, use_session):
     """Through the config's pipeline, at the size of the picture and at another.
 
@@ -207,6 +214,13 @@ def assert_same_instances(found, expected):
     assert (found.masks != expected.masks).float().mean() < 5e-4
 
 
+@pytest.fixture(scope='module')
+def detections(models):
+    """What mmdet finds in one image."""
+    cfg, model, _ = models['detector']
+    return model.test_step(make_batch(cfg, 1))[0].pred_instances
+
+
 @pytest.mark.parametrize(
     ('key', 'change'),
     [
@@ -217,9 +231,8 @@ def assert_same_instances(found, expected):
         ('bboxes', lambda boxes: boxes[:1].expand_as(boxes)),
     ],
 )
-def test_rounding_excuses_no_mistake(key, change, models):
-    cfg, model, _ = models['detector']
-    expected = model.test_step(make_batch(cfg, 1))[0].pred_instances
+def test_rounding_excuses_no_mistake(key, change, detections):
+    expected = detections
     found = expected[torch.arange(len(expected)).flip(0)]
     assert_same_instances(found, expected)
     found[key] = change(found[key])
@@ -271,7 +284,15 @@ def annotate_with_predictions(cfg, model, path):
     return cfg
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize(
+    'kind',
+    [
+        'detector',
+        # Files of them: `test_export_tool.py`, `test_other_models.py`.
+        pytest.param('segmenter', marks=pytest.mark.slow),
+        pytest.param('classifier', marks=pytest.mark.slow),
+    ],
+)
 def test_a_whole_run_gives_the_librarys_metrics(kind, models, use_session, tmp_path):
     """`Runner.test` with the config's data loader and metrics."""
     cfg, model, session = models[kind]

@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from helpers import tiny_models
 from helpers.archs import one_per_family
 from helpers.commands import REPO
 from mmengine.registry import MODELS, DefaultScope
@@ -34,6 +35,9 @@ DENSE = {
     'maskrcnn': dict(rapidnet='ti', mobilevig='m', repvit='m1_1'),
     'semfpn': dict(rapidnet='ti', mobilevig='m', repvit='m1_1'),
 }
+TINY = dict(
+    channels=(8, 16, 24, 32), local_blocks=(1, 0, 0, 0), global_blocks=(0, 0, 0, 2)
+)
 ABLATIONS = [
     dict(mixer='pointwise', cpe=False, large_kernel_ffn=False),
     dict(mixer='conv3x3', cpe=False, large_kernel_ffn=False),
@@ -43,6 +47,13 @@ ABLATIONS = [
     dict(mixer_dilations=(3, 4)),
     dict(mixer_kernel_sizes=(5, 3)),
 ]
+
+
+def only(names, name):
+    """All others are slow: necks and heads are the same on every backbone."""
+    assert name in names
+    slow = pytest.mark.slow
+    return [n if n == name else pytest.param(n, marks=slow) for n in names]
 
 
 def randomize(model: nn.Module) -> nn.Module:
@@ -103,7 +114,7 @@ def test_backbone_and_logits(name):
 @pytest.mark.parametrize('arguments', ABLATIONS, ids=str)
 def test_ablations(arguments):
     torch.manual_seed(0)
-    model = randomize(RapidNet(arch='ti', **arguments))
+    model = randomize(RapidNet(arch=TINY, **arguments))
     fused = fuse(model)
     assert not norms_of(fused)
     assert_equal(fused(images(47, 66)), model(images(47, 66)))
@@ -113,7 +124,7 @@ def test_ablations(arguments):
 def test_deformable_mixer():
     """mmcv's operator computes on the CPU in single precision."""
     torch.manual_seed(0)
-    model = randomize(RapidNet(arch='ti', mixer='deformable')).float()
+    model = randomize(RapidNet(arch=TINY, mixer='deformable')).float()
     for parameter in model.stages[3][-1].mixer.branch.offset.parameters():
         nn.init.normal_(parameter, std=0.1)
     fused = fuse(model)
@@ -124,7 +135,7 @@ def test_deformable_mixer():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('name', one_per_family(MODEL_NAMES))
+@pytest.mark.parametrize('name', only(MODEL_NAMES, 'repvit_m0_6'))
 def test_detector(name):
     """Neck, RPN maps, and what the RoI heads say of given boxes."""
     torch.manual_seed(0)
@@ -151,7 +162,7 @@ def test_detector(name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('name', one_per_family(MODEL_NAMES))
+@pytest.mark.parametrize('name', only(MODEL_NAMES, 'mobilevig_ti'))
 def test_segmenter(name):
     torch.manual_seed(0)
     model = build_dense('semfpn', name)
@@ -162,12 +173,13 @@ def test_segmenter(name):
 
 
 @torch.no_grad()
-def test_final_detections():
+def test_final_detections(tmp_path):
     """In single precision, as they are used."""
     from mmdet.testing import demo_mm_inputs
 
     torch.manual_seed(0)
-    model = build_dense('maskrcnn', 'rapidnet_ti').float()
+    cfg = tiny_models.load('detector', tmp_path, tmp_path, tiny_models.TWO_BLOCKS)
+    model = tiny_models.build_model(cfg)
     # Scores that spread over the classes, so that there are detections.
     nn.init.normal_(model.roi_head.bbox_head.fc_cls.weight, std=0.3)
     batch = model.data_preprocessor(demo_mm_inputs(1, [[3, 96, 127]]))

@@ -8,7 +8,6 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 from torch.nn import functional as F
 
-from dev.benchmark.peers import randomize_norms
 from mmrapidnet.deploy import fuse
 from mmrapidnet.deploy.graphs import Preprocessing, build_graph, trace
 from mmrapidnet.models import MobileViG
@@ -18,23 +17,13 @@ SIZE = (70, 101)  # odd, and no multiple of a stride
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
 
-def build(kind, folder):
-    """A small model with random statistics, blocks far from the identity."""
-    cfg = tiny_models.load(kind, folder, folder)
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        torch.manual_seed(0)
-        cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-        model = MODELS.build(cfg.model)
-    for name, weight in model.named_parameters():
-        if name.endswith('.scale'):
-            weight.data.uniform_(0.1, 0.5)
-    return randomize_norms(model).eval()
-
-
 @pytest.fixture(scope='module')
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp('configs')
-    return {kind: build(kind, folder) for kind in tiny_models.CONFIGS}
+    return {
+        kind: tiny_models.build_model(tiny_models.load(kind, folder, folder))
+        for kind in tiny_models.CONFIGS
+    }
 
 
 @pytest.fixture(scope='module')

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers.commands import assert_one_line_error, run_tool
+from helpers.commands import assert_one_line_error
 from helpers.tiny_models import load, write_checkpoint, write_config
 from helpers.tool_server import fork_tool
 from mmengine.config import Config
@@ -24,7 +24,7 @@ def segmenter(shapes_root, tmp_path_factory):
     folder, root = tmp_path_factory.mktemp('segmenter'), shapes_root / 'ade'
     checkpoint = write_checkpoint(load('segmenter', folder, root), folder / 'seg.pth')
     config = write_config('segmenter', folder)
-    done = run_tool(
+    done = fork_tool(
         'export.py',
         config,
         checkpoint,

@@ -1,27 +1,32 @@
 """Files that run without PyTorch, a module per format.
 
 Each has ``NAME``, ``SUFFIX``, ``PRECISIONS`` (by the kind of graph that it holds),
-``RUNNABLE`` (whether this package can run the files), and
+``RUNNABLE`` (whether this package can run the files; if not, ``read_metadata(path)``
+at least checks them), ``Session`` (an exported file, see
+`mmrapidnet.deploy.formats.session.Session`), and two functions:
 
-- ``is_dynamic(graph)``: whether a file can hold it for every height and width;
-- ``write(graph, example, path, metadata, precision='fp32', calibration=None,
-  fixed_size=False)``: writes the file (and what belongs beside it), for images of the
-  size of ``example`` if ``fixed_size`` or if it cannot hold more;
-- ``Session(path, threads=None, size=None)``: the file as a function from a batch of
-  images, float32 (N, C, H, W), to its outputs by name; ``metadata`` is what
-  `mmrapidnet.deploy.metadata` made.
+- ``is_dynamic(graph)``: whether a file can hold it for every height and width.
+- ``write(graph, example, path, metadata, calibration=None)``: write it, and what
+  belongs beside the file, as ``metadata`` of `mmrapidnet.deploy.metadata.describe` has
+  it: in that precision, for images of that size, or of any where it is None and the
+  format ``is_dynamic``. ``example`` is an image, (1, C, H, W), of the size if there is
+  one; ``calibration`` gives int8 such images, float32 arrays. A `UserError` says in one
+  line what the format cannot hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mmrapidnet.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from mmrapidnet.deploy.formats.session import Session
 
 SUFFIXES = {
     'onnx': '.onnx',
@@ -73,7 +78,7 @@ def open_session(
     path: str | Path,
     threads: int | None = None,
     size: tuple[int, int] | None = None,
-) -> Callable[..., dict[str, Any]]:
+) -> Session:
     """Open an exported file.
 
     Args:
@@ -119,8 +124,27 @@ def needs_extra(name: str) -> Iterator[None]:
 
 
 @contextmanager
+def in_one_line(what: str) -> Iterator[None]:
+    """Say in one line what a runtime or a converter does not do.
+
+    Args:
+        what: What went wrong if anything does, such as 'x.onnx cannot be run'.
+
+    Raises:
+        UserError: Instead of whatever is raised, of several types that only native
+            code has.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f'{what}: {first_line(error)}') from error
+
+
+@contextmanager
 def conversion_to(name: str) -> Iterator[None]:
-    """Say in one line why a converter could not take a model.
+    """Say in one line why a converter could not take a model, or is missing.
 
     Args:
         name: The format.
@@ -128,15 +152,8 @@ def conversion_to(name: str) -> Iterator[None]:
     Raises:
         UserError: Instead of whatever the converter raises.
     """
-    try:
-        with needs_extra(name):
-            yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f'{name} cannot hold this model: {first_line(error)}'
-        ) from error
+    with in_one_line(f'{name} cannot hold this model'), needs_extra(name):
+        yield
 
 
 def first_line(error: Exception) -> str:
@@ -146,20 +163,18 @@ def first_line(error: Exception) -> str:
     return next(filter(None, map(str.strip, str(error).splitlines())), repr(error))
 
 
-def check_supported(
-    name: str, precisions: Mapping[str, Sequence[str]], kind: str, precision: str
-) -> None:
+def check_supported(writer: ModuleType, kind: str, precision: str) -> None:
     """Hold a request to what a format can do.
 
     Args:
-        name: The format.
-        precisions: Its ``PRECISIONS``.
+        writer: The format's module.
         kind: The kind of graph asked for.
         precision: The precision asked for.
 
     Raises:
         UserError: If it has no such kind, or not in that precision.
     """
+    name, precisions = writer.NAME, writer.PRECISIONS
     if kind not in precisions:
         divisible = kind == 'detector' and 'dense' in precisions
         advice = '; export its dense part with part=dense' if divisible else ''

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from mmrapidnet.deploy import metadata as about
-from mmrapidnet.deploy.formats import (
-    KINDS,
-    SUFFIXES,
-    check_supported,
-    conversion_to,
-    first_line,
-)
+from mmrapidnet.deploy.formats import KINDS, SUFFIXES, conversion_to, in_one_line
 from mmrapidnet.deploy.graphs import trace
 from mmrapidnet.utils.errors import UserError
 
@@ -68,53 +62,35 @@ def write(
     example: Tensor,
     path: Path,
     metadata: dict[str, Any],
-    precision: str = 'fp32',
     calibration: Iterable[np.ndarray] | None = None,
-    fixed_size: bool = False,
 ) -> None:
     """Write a graph as an ML program (``.mlpackage``) for iOS 16, macOS 13 and later.
 
     Its input is an image of Core ML's, so that a camera's or a picture's pixel
     buffer can be given, or an array where the image has neither one channel nor three;
-    the outputs are arrays.  A fixed size lets the neural engine run it.
-
-    Args:
-        graph: The graph.
-        example: An image, (1, C, H, W); the size to be fixed, or the default one.
-        path: The ``.mlpackage``, a folder.
-        metadata: What `mmrapidnet.deploy.metadata.describe` gave.
-        precision: 'fp32', or 'fp16', which the neural engine needs.
-        calibration: Not used: there is no int8.
-        fixed_size: Whether to fix the size of the images. Defaults to False.
-
-    Raises:
-        UserError: If Core ML has no such precision or cannot hold the model.
+    the outputs are arrays.  A fixed size lets the neural engine run it, which needs
+    'fp16'.
     """
-    check_supported(NAME, PRECISIONS, graph.kind, precision)
-    fixed = fixed_size or not is_dynamic(graph)
-    height, width = example.shape[2:]
-    edges = [height, width]
-    if not fixed:
+    edges = example.shape[2:]
+    if metadata['input']['size'] is None:
         edges = [ct.RangeDim(SMALLEST, LARGEST, default=edge) for edge in edges]
+    half = metadata['precision'] == 'fp16'
     with conversion_to(NAME), _quiet():
         model = ct.convert(
             trace(graph, example),
             convert_to='mlprogram',
             inputs=[_input_type(example.shape[1], edges)],
             outputs=[ct.TensorType(name, dtype=np.float32) for name in graph.outputs],
-            compute_precision=(
-                ct.precision.FLOAT16 if precision == 'fp16' else ct.precision.FLOAT32
-            ),
+            compute_precision=(ct.precision.FLOAT16 if half else ct.precision.FLOAT32),
             minimum_deployment_target=ct.target.iOS16,
             skip_model_load=True,
         )
-    size = (height, width) if fixed else None
-    metadata = about.complete(metadata, size, 1, ('coremltools',))
-    model.user_defined_metadata[about.KEY] = about.to_text(metadata)
+    text = about.to_text(metadata, 'coremltools', batch=1)
+    model.user_defined_metadata[about.KEY] = text
     model.save(str(path))
 
 
-def _input_type(channels: int, edges: list[Any]) -> Any:
+def _input_type(channels: int, edges: Sequence[Any]) -> Any:
     """Core ML has images of one or three channels; others are arrays."""
     layouts = {1: ct.colorlayout.GRAYSCALE, 3: ct.colorlayout.BGR}
     shape = ct.Shape((1, channels, *edges))
@@ -135,13 +111,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         UserError: If it is not Core ML's, or not ours.
     """
-    try:
-        with _quiet():
-            description = ct.utils.load_spec(str(path)).description
-    except Exception as error:  # of several types, one of which its C module has
-        raise UserError(
-            f'{path} is not an ML program of Core ML: {first_line(error)}'
-        ) from error
+    with in_one_line(f'{path} is not an ML program of Core ML'), _quiet():
+        description = ct.utils.load_spec(str(path)).description
     return about.from_text(description.metadata.userDefined.get(about.KEY), path)
 
 
@@ -151,7 +122,7 @@ class Session:
     Args:
         path: The ``.mlpackage``.
         threads: Not used.
-        size: Height and width of all images. Defaults to None: any it takes.
+        size: Not used.
 
     Raises:
         UserError: Always: with what is wrong with the file, or where it can be run.
@@ -163,7 +134,7 @@ class Session:
         threads: int | None = None,
         size: tuple[int, int] | None = None,
     ) -> None:
-        self.metadata = read_metadata(path)
+        read_metadata(path)
         raise UserError(
             f'{path} cannot be run on Linux: Core ML exists on macOS and iOS only; '
             'open it in Xcode, or with coremltools on a Mac'

@@ -16,27 +16,30 @@ if TYPE_CHECKING:
 OPSET = 20
 # What a graph for every size is traced on: no dimension of it is 1, none equals
 # another, none is a multiple of a stride, so that none is taken for a constant.
-_TRACED = (2, 170, 230)
+_BATCH, _SIZE = 2, (170, 230)
 
 
-def convert(
-    graph: Graph, size: tuple[int, int] | None, channels: int = 3
-) -> onnx_ir.Model:
+def convert(graph: Graph, image: dict[str, Any]) -> onnx_ir.Model:
     """Turn a graph into an ONNX model.
 
     Args:
         graph: The graph.
-        size: Height and width to fix; None for any.
-        channels: Channels of the images. Defaults to 3.
+        image: The ``input`` of its description: ``channels`` and ``size``, to be
+            fixed, or None.
 
     Returns:
         The model. The number of images is free, too, but for graphs that take one.
     """
-    batch, *traced = _TRACED
-    shape = (batch if graph.batched else 1, channels, *(size or traced))
+    batch = _BATCH if graph.batched else 1
+    shape = (batch, image['channels'], *(image['size'] or _SIZE))
     free = {0: 'batch'} if graph.batched else {}
-    if size is None:
+    if image['size'] is None:
         free |= {2: 'height', 3: 'width'}
+    translations = {}
+    if graph.kind == 'detector':
+        from mmrapidnet.deploy.ops import onnx_translations  # of a newer torch
+
+        translations = onnx_translations()
     with torch.no_grad(), warnings.catch_warnings():
         # torch's own, about its own; and what an error says better in the end
         warnings.filterwarnings('ignore', r'.*LeafSpec', FutureWarning)
@@ -49,16 +52,7 @@ def convert(
             input_names=['image'],
             output_names=list(graph.outputs),
             dynamic_shapes=(free,),
-            custom_translation_table=_translations(graph),
+            custom_translation_table=translations,
             verbose=False,
         )
     return program.model
-
-
-def _translations(graph: Graph) -> dict[Any, Any]:
-    """The operators of a detector in ONNX."""
-    if graph.kind != 'detector':
-        return {}
-    from mmrapidnet.deploy.ops import onnx_translations
-
-    return onnx_translations()

@@ -19,11 +19,11 @@ from mmrapidnet.deploy import metadata as about
 from mmrapidnet.deploy.formats import (
     KINDS,
     SUFFIXES,
-    check_supported,
     conversion_to,
-    first_line,
+    in_one_line,
     needs_extra,
     onnx_model,
+    session,
 )
 from mmrapidnet.utils.env import has_bf16
 from mmrapidnet.utils.errors import UserError
@@ -54,44 +54,25 @@ def write(
     example: Tensor,
     path: Path,
     metadata: dict[str, Any],
-    precision: str = 'fp32',
     calibration: Iterable[np.ndarray] | None = None,
-    fixed_size: bool = False,
 ) -> None:
     """Write a graph as OpenVINO's ``.xml``, with the weights in the ``.bin`` beside.
 
-    Args:
-        graph: The graph.
-        example: An image, (1, C, H, W); its size counts if it is to be fixed.
-        path: The ``.xml``.
-        metadata: What `mmrapidnet.deploy.metadata.describe` gave.
-        precision: 'fp32'; 'fp16': weights of half the size, computed with in fp32;
-            'bf16': stored in fp32, computed with in bfloat16 where the CPU can;
-            'int8': weights and activations quantised after training, what is not
-            in bfloat16 where the CPU can.
-        calibration: For int8 images as a session takes them, from which the ranges
-            of the activations are taken.
-        fixed_size: Whether to fix the size of the images. Defaults to False.
-
-    Raises:
-        UserError: If there is no such precision for this kind, OpenVINO cannot hold
-            the model, or int8 comes without images.
+    'fp16' has weights of half the size, computed with in fp32; 'bf16' is stored in
+    fp32, computed with in bfloat16 where the CPU can; 'int8' has weights and
+    activations quantised after training, what is not in bfloat16 where the CPU can.
     """
-    check_supported(NAME, PRECISIONS, graph.kind, precision)
-    size = tuple(example.shape[2:]) if fixed_size or not is_dynamic(graph) else None
-    model = _convert(graph, size, channels=example.shape[1])
-    packages = ['openvino']
-    if precision == 'int8':
+    model, packages = _convert(graph, metadata['input']), ['openvino']
+    if metadata['precision'] == 'int8':
         model = _quantize(model, calibration)
         packages.append('nncf')
-    batch = None if graph.batched else 1
-    metadata = about.complete(metadata, size, batch, packages)
-    model.set_rt_info(about.to_text(metadata), [about.KEY])
-    openvino.save_model(model, path, compress_to_fp16=precision == 'fp16')
+    model.set_rt_info(about.to_text(metadata, *packages), [about.KEY])
+    half = metadata['precision'] == 'fp16'
+    openvino.save_model(model, path, compress_to_fp16=half)
 
 
-class Session:
-    """An OpenVINO file, run on the CPU for the least latency.
+class Session(session.Session):
+    """An OpenVINO file, run for the least latency.
 
     A network of known shapes runs faster than one for any: where the file or ``size``
     fixes the size of the images, the network is compiled for each number of them.
@@ -100,66 +81,44 @@ class Session:
     was compiled for any shape reads beyond its memory and ends the process on Intel's
     processors with AMX (github.com/openvinotoolkit/openvino/issues/37577, up to
     OpenVINO 2026.4; seen in a depthwise convolution).
-
-    Args:
-        path: The ``.xml``.
-        threads: Number of threads. Defaults to None: as the runtime likes.
-        size: Height and width of all images. Defaults to None: any it takes.
-
-    Raises:
-        UserError: If it is not OpenVINO's, not ours, has lost its ``.bin``, or does
-            not take that size.
-
-    Attributes:
-        metadata: What the file says of itself.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        threads: int | None = None,
-        size: tuple[int, int] | None = None,
-    ) -> None:
-        self.path = path
-        core = openvino.Core()
-        model = _read(core, path)
-        self.metadata = about.from_text(_read_metadata(model), path)
-        if size is not None:
-            about.check_size(self.metadata, size, path)
-        self._size = size or self.metadata['input']['size']
-        self._any_shape = not self._size and self.metadata['precision'] != 'int8'
+    def _open(self) -> str | None:
+        weights = self.path.with_suffix('.bin')
+        if not weights.is_file():
+            raise UserError(
+                f'{self.path} lacks its weights: {weights} must lie beside it'
+            )
+        self._core = openvino.Core()
+        with in_one_line(f'{self.path} is not an OpenVINO file that can be run'):
+            self._model = self._core.read_model(self.path)
+        if not self._model.has_rt_info([about.KEY]):
+            return None
+        return self._model.get_rt_info([about.KEY]).astype(str)
+
+    def _prepare(self) -> None:
+        precision, taken = self.metadata['precision'], self.metadata['input']
+        low = precision in ('bf16', 'int8') and has_bf16()
         options = {
             'PERFORMANCE_HINT': 'LATENCY',
             # By itself it computes in bfloat16 wherever the CPU can.
-            'INFERENCE_PRECISION_HINT': _precision_between(self.metadata),
+            'INFERENCE_PRECISION_HINT': 'bf16' if low else 'f32',
         }
-        if threads is not None:
-            options['INFERENCE_NUM_THREADS'] = threads
-        compile_for = partial(_compile, core, model, options)
+        if self.threads is not None:
+            options['INFERENCE_NUM_THREADS'] = self.threads
+        compile_for = partial(_compile, self._core, self._model, options)
         # Those used last are kept: every network has its own copy of the weights.
         self._request = lru_cache(COMPILED)(compile_for)
+        size = self.size or taken['size']
+        self._any_shape = not size and precision != 'int8'
         if self._any_shape:
             self._request(None)
-        elif self._size:
-            self._request((1, about.channels_of(self.metadata), *self._size))
+        elif size:
+            self._request((1, about.channels_of(self.metadata), *size))
 
-    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Run the file.
-
-        Args:
-            image: float32, (N, C, H, W), 0 to 255, as the pipeline reads it (BGR).
-
-        Returns:
-            The outputs by name.
-
-        Raises:
-            UserError: If the file does not take such images.
-        """
-        about.check_image(self.metadata, image, self.path, self._size)
+    def _run(self, image: np.ndarray) -> Iterable[np.ndarray]:
         request = self._request(None if self._any_shape else image.shape)
-        found = request.infer([image], share_inputs=True)
-        names = self.metadata['outputs']
-        return dict(zip(names, found.values(), strict=True))
+        return request.infer([image], share_inputs=True).values()
 
 
 def _compile(
@@ -174,15 +133,13 @@ def _compile(
     return core.compile_model(model, 'CPU', options).create_infer_request()
 
 
-def _convert(
-    graph: Graph, size: tuple[int, int] | None, channels: int
-) -> openvino.Model:
+def _convert(graph: Graph, image: dict[str, Any]) -> openvino.Model:
     """By way of ONNX, which OpenVINO reads best; nothing of it is left."""
-    with needs_extra(NAME):
-        import onnx_ir
     with tempfile.TemporaryDirectory() as folder, conversion_to(NAME):
+        import onnx_ir
+
         file = Path(folder) / 'graph.onnx'
-        onnx_ir.save(onnx_model.convert(graph, size, channels), file)
+        onnx_ir.save(onnx_model.convert(graph, image), file)
         return openvino.convert_model(file)
 
 
@@ -223,27 +180,3 @@ def _quantize(
                 activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
             ),
         )
-
-
-def _read(core: openvino.Core, path: Path) -> openvino.Model:
-    weights = path.with_suffix('.bin')
-    if not weights.is_file():
-        raise UserError(f'{path} lacks its weights: {weights} must lie beside it')
-    try:
-        return core.read_model(path)
-    except RuntimeError as error:
-        raise UserError(
-            f'{path} is not an OpenVINO file that can be run: {first_line(error)}'
-        ) from error
-
-
-def _precision_between(metadata: dict[str, Any]) -> str:
-    """What the activations are in that are not of 8 bits."""
-    low = metadata['precision'] in ('bf16', 'int8')
-    return 'bf16' if low and has_bf16() else 'f32'
-
-
-def _read_metadata(model: openvino.Model) -> str | None:
-    if not model.has_rt_info([about.KEY]):
-        return None
-    return model.get_rt_info([about.KEY]).astype(str)
