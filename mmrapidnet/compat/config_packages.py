@@ -4,23 +4,25 @@ Reason:
     mmengine looks for ``mmseg::`` configs in the package mmsegmentation; the fork of
     the OpenMMLab libraries brings mmseg in onedl-mmsegmentation, so that each config
     that builds on one ends with ``mmsegmentation is not installed``.  Packages that are
-    not on its own list have no configs for it, ours among them.
+    not on its own list have no configs for it, ours among them.  And before it looks
+    for the file that ``mmdet::NAME`` names, it reads the metafiles of all models of
+    mmdet: half a second for each base of a config.
 
 Condition:
-    There is a module mmseg, but no package mmsegmentation; for our own configs none.
+    There is a module mmseg, but no package mmsegmentation; for the rest none.
 
 What it does:
     Lets mmengine look for the module instead, as it does for mmdet, and find
     ``mmrapidnet::`` configs in the package that is imported: those that an installed
-    one carries, or those beside it in a checkout.
+    one carries, or those beside it in a checkout.  Takes the file that the name says,
+    where the package has it; otherwise mmengine looks for it as before.
 """
 
 import difflib
 import functools
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-
-_OURS = 'mmrapidnet::'
 
 
 def apply() -> None:
@@ -58,11 +60,19 @@ def find_config(name: str) -> Path:
 
 
 def _with_ours(find: Callable[[str, str], tuple[str, str | None]]) -> Callable:
+    from mmengine.config.utils import MODULE2PACKAGE
+
     @functools.wraps(find)
     def find_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
-        if cfg_path.startswith(_OURS):
+        package, _, name = cfg_path.rpartition('::')
+        if package == 'mmrapidnet':
             # Without a scope: our models are in the root registry.
-            return str(find_config(cfg_path.removeprefix(_OURS))), None
+            return str(find_config(name)), None
+        spec = find_spec(package) if package in MODULE2PACKAGE else None
+        for folder in spec.submodule_search_locations if spec else ():
+            path = Path(folder, '.mim', 'configs', name)
+            if path.is_file():
+                return str(path), package
         return find(cfg_path, filename)
 
     return find_path
