@@ -1,10 +1,9 @@
 """Train on Shapes with a teacher or with pre-training and without, in one table."""
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 
+from dev.comparison.runs import add_run_arguments
 from dev.comparison.training import (
     IMAGES,
     NOISE,
@@ -13,6 +12,7 @@ from dev.comparison.training import (
     compare_distillation,
     compare_pretraining,
 )
+from dev.subprocess_steps import own_command
 from mmrapidnet import compat
 from mmrapidnet.apis.cli import main_guard
 
@@ -41,13 +41,6 @@ def parse_args() -> argparse.Namespace:
         help='Shapes in the layout dense, for pretraining; written there if nothing is',
     )
     parser.add_argument(
-        '--out',
-        type=Path,
-        default=REPO / 'work_dirs' / 'training',
-        help='folder for runs and tables; runs that are complete there are kept',
-    )
-    parser.add_argument('--seeds', type=int, nargs='+', default=SEEDS)
-    parser.add_argument(
         '--noise',
         type=float,
         default=NOISE,
@@ -60,9 +53,7 @@ def parse_args() -> argparse.Namespace:
         default=IMAGES,
         help='pretraining: how many scenes to train on (default: %(default)s)',
     )
-    parser.add_argument(
-        '--iters', type=int, help='iterations of every training, for a trial'
-    )
+    add_run_arguments(parser, REPO / 'work_dirs' / 'training', SEEDS)
     return parser.parse_args()
 
 
@@ -70,7 +61,7 @@ def main() -> None:
     args = parse_args()
     compat.apply()
     place = Place(REPO, args.cls_root, args.dense_root, args.out)
-    command = shlex.join(['python', '-m', 'dev.compare_training', *sys.argv[1:]])
+    command = own_command('dev.compare_training')
     common = dict(seeds=args.seeds, iters=args.iters, command=command)
     if args.what == 'distillation':
         compare_distillation(place, noise=args.noise, **common)

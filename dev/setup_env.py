@@ -24,17 +24,19 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / 'requirements'
-# In Python 3.13 mmcv's setup.py no longer finds its version, which it takes from
-# locals() after exec().
-SUPPORTED = ((3, 10), (3, 12))
+PINS = REQUIREMENTS / 'constraints.txt'
+# Whose builds of the OpenMMLab libraries: the requirements file of all but mmcv, and
+# the package that brings mmcv.
+STACKS = {
+    'openmmlab': ('stack', 'mmcv'),
+    # The maintained fork: other packages, which bring modules of the same names.
+    'onedl': ('stack_onedl', 'onedl-mmcv'),
+}
 
 # Files of mmcv that give different things the same names: no two may be joined.
 APART = (
@@ -49,14 +51,7 @@ LAST = 'cpu/psamask.cpp'
 CFLAGS = '-DNDEBUG -fwrapv -O3'
 
 TORCH_PROBE = 'import torch; print(torch.__version__, torch.cuda.is_available())'
-
-MMCV_PROBE = """
-import sys
-import mmcv, mmcv.ops
-from packaging.specifiers import SpecifierSet
-sys.exit(mmcv.__version__ not in SpecifierSet(sys.argv[1], prereleases=True))
-"""
-
+MMCV_PROBE = 'import mmcv.ops; print(mmcv.__version__)'
 STACK_PROBE = """
 from mmrapidnet import compat
 compat.apply()
@@ -64,43 +59,25 @@ import mmcv.ops, mmdet.apis, mmpretrain.apis, mmrapidnet, mmseg.apis
 """
 
 
-# Whose builds of the OpenMMLab libraries: the requirements file of all but mmcv, the
-# package that brings mmcv, and the file with the versions of it that will do.
-STACKS = {
-    'openmmlab': ('stack', 'mmcv', 'runtime.txt'),
-    # The maintained fork: other packages, which bring modules of the same names.
-    'onedl': ('stack_onedl', 'onedl-mmcv', 'constraints.txt'),
-}
-
-
 class SetupError(Exception):
-    """What is wrong and what to do, in one line; a log may help to understand it."""
-
-    def __init__(self, message: str, log: Path | None = None) -> None:
-        lines = log.read_text(errors='replace').splitlines()[-12:] if log else []
-        self.tail = ''.join(f'    {line}\n' for line in lines)
-        super().__init__(message)
-
-
-def missing_packages(compiling: bool) -> dict[str, str]:
-    """What the machine lacks, and the Debian package that brings each."""
-    found = {'venv': ('python3-venv', importlib.util.find_spec('ensurepip'))}
-    if compiling:
-        header = Path(sysconfig.get_path('include'), 'Python.h')
-        found['Python.h'] = ('python3-dev', header.is_file())
-        found |= {tool: (tool, shutil.which(tool)) for tool in ('gcc', 'g++', 'make')}
-    return {name: package for name, (package, there) in found.items() if not there}
+    """What is wrong and what to do, in one line."""
 
 
 def check_machine(compiling: bool) -> None:
     """Raises a `SetupError` where something must be installed first."""
-    oldest, newest = ('{}.{}'.format(*version) for version in SUPPORTED)
-    if not SUPPORTED[0] <= sys.version_info[:2] <= SUPPORTED[1]:
+    # In Python 3.13 mmcv's setup.py no longer finds its version, which it takes from
+    # locals() after exec().
+    if not (3, 10) <= sys.version_info[:2] <= (3, 12):
         raise SetupError(
-            f'Python {oldest} to {newest} is needed and {sys.executable} is '
-            f'{sys.version.split()[0]}: name another with "make PYTHON=python{newest}"'
+            f'Python 3.10 to 3.12 is needed and {sys.executable} is '
+            f'{sys.version.split()[0]}: name another with "make PYTHON=python3.12"'
         )
-    missing = missing_packages(compiling)
+    missing = {} if importlib.util.find_spec('ensurepip') else {'venv': 'python3-venv'}
+    if compiling:
+        if not Path(sysconfig.get_path('include'), 'Python.h').is_file():
+            missing['Python.h'] = 'python3-dev'
+        tools = ('gcc', 'g++', 'make')
+        missing |= {tool: tool for tool in tools if not shutil.which(tool)}
     if missing:
         raise SetupError(
             f'{", ".join(missing)} missing: install it with '
@@ -125,36 +102,26 @@ def lock(folder: Path) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX)
 
 
-def requirement(file: str, name: str) -> str:
-    """The version specifier that a requirements file gives a package."""
-    text = (REQUIREMENTS / file).read_text(encoding='utf-8')
-    return re.search(rf'^{name}([=<>!~][^\s;]*)', text, re.MULTILINE).group(1)
+def pinned(package: str) -> str:
+    """The version of a package that this project was tested with."""
+    return re.search(rf'^{package}==(\S+)', PINS.read_text(), re.MULTILINE)[1]
 
 
-def cache_root() -> Path:
-    """The folder of compiled wheels, shared by all of a user's environments."""
+def cache(package: str, torch: str, cuda: bool = False) -> Path:
+    """Where wheels of mmcv lie that were compiled for this Python and a torch."""
     base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(base, 'mmrapidnet', 'wheels')
-
-
-def cache_key(package: str, mmcv: str, torch: str, cuda: bool = False) -> str:
-    """Names all that a compiled mmcv depends on; torch's local version is a part."""
     python = 'cp{}{}'.format(*sys.version_info)
-    key = f'{package}-{mmcv}_torch-{torch}_{python}_{sysconfig.get_platform()}'
-    return key + '_cuda' * cuda
+    key = f'{package}-{pinned(package)}_torch-{torch}_{python}'
+    key = f'{key}_{sysconfig.get_platform()}{"_cuda" * cuda}'
+    return Path(base, 'mmrapidnet', 'wheels', key)
 
 
 def start(command: list, log: Path, environ: dict | None = None) -> subprocess.Popen:
     """Starts a command with its output in a log, in a process group of its own."""
     with log.open('ab') as out:
+        streams = dict(stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
         return subprocess.Popen(
-            list(map(str, command)),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=environ,
-            cwd=ROOT,
-            start_new_session=True,
+            command, env=environ, cwd=ROOT, start_new_session=True, **streams
         )
 
 
@@ -163,15 +130,6 @@ def stop(process: subprocess.Popen) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait()
-
-
-def run(command: list, log: Path, environ: dict | None = None) -> int:
-    """Runs a command to its end, or to ours; returns its exit status."""
-    process = start(command, log, environ)
-    try:
-        return process.wait()
-    finally:
-        stop(process)
 
 
 class Environment:
@@ -186,54 +144,44 @@ class Environment:
 
     def create(self) -> None:
         """Makes the environment; one of another Python, or a broken one, goes first."""
-        command = [sys.executable, '-m', 'venv', self.folder]
-        if (self.folder / 'pyvenv.cfg').exists() and not self._runs_our_python():
-            command.insert(3, '--clear')
-        self._run('python -m venv', command)
+        packages = self.folder / 'lib/python{}.{}'.format(*sys.version_info)
+        sound = self.python.exists() and packages.is_dir()
+        stale = (self.folder / 'pyvenv.cfg').exists() and not sound
+        clear = ['--clear'] if stale else []
+        self._run('python -m venv', sys.executable, '-m', 'venv', *clear, self.folder)
 
     def pip(self, command: str, *arguments: str | Path) -> None:
         """Runs pip under the constraints; raises a `SetupError` where that fails."""
-        constraints = ('-c', REQUIREMENTS / 'constraints.txt')
-        line = [self.python, '-m', 'pip', command, *constraints, *arguments]
-        self._run(f'pip {command}', line)
+        line = (self.python, '-m', 'pip', command, '-c', PINS, *arguments)
+        self._run(f'pip {command}', *line)
 
     def install(self, *arguments: str | Path) -> None:
         """Installs packages. Python compiles them, when and if they are imported."""
         self.pip('install', '--no-compile', *arguments)
 
-    def succeeds(self, code: str, *arguments: str) -> bool:
-        """Whether a piece of Python runs without an error."""
-        return run([self.python, '-c', code, *arguments], self.log, self.environ) == 0
-
-    def output(self, code: str) -> str:
-        """What a piece of Python prints."""
-        command = [self.python, '-c', code]
-        return subprocess.run(
-            command, check=True, capture_output=True, text=True, env=self.environ
-        ).stdout.strip()
-
     def check(self) -> None:
         """Raises a `SetupError` where the finished environment does not work."""
-        if not self.succeeds(STACK_PROBE):
-            raise SetupError(
-                f'the finished environment does not work (the reason is above, more '
-                f'of it in {self.log}): remove {self.folder} and run this again',
-                self.log,
-            )
+        self._run('the check of the environment', self.python, '-c', STACK_PROBE)
 
-    def _runs_our_python(self) -> bool:
-        with contextlib.suppress(OSError, subprocess.CalledProcessError):
-            code = 'import sys; print(*sys.version_info[:2])'
-            return self.output(code) == '{} {}'.format(*sys.version_info)
-        return False
+    def ask(self, code: str) -> str | None:
+        """What a piece of Python prints; None if it fails."""
+        command = [self.python, '-c', code]
+        done = subprocess.run(command, env=self.environ, capture_output=True, text=True)
+        return None if done.returncode else done.stdout.strip()
 
-    def _run(self, name: str, command: list) -> None:
-        status = run(command, self.log, self.environ)
-        if status != 0:
+    def _run(self, name: str, *command: str | Path) -> None:
+        process = start(command, self.log, self.environ)
+        try:
+            status = process.wait()
+        finally:
+            stop(process)
+        if status:
+            for line in self.log.read_text(errors='replace').splitlines()[-12:]:
+                print(f'    {line}', file=sys.stderr)
             raise SetupError(
-                f'{name} failed with status {status} (its last lines are above, all '
-                f'of them in {self.log}): run the same command again to resume',
-                self.log,
+                f'{name} failed with status {status} (its last lines are above, all of '
+                f'them in {self.log}): run the same command again to resume, or remove '
+                f'{self.folder} to begin anew'
             )
 
 
@@ -263,21 +211,20 @@ class Mmcv:
     """Brings a stack's mmcv with its operators into an environment that has torch."""
 
     def __init__(
-        self, env: Environment, links: str | None = None, stack: str = 'openmmlab'
+        self, env: Environment, package: str, links: str | None = None
     ) -> None:
         self.env = env
+        self.package = package
+        self.version = pinned(package)
         self.links = links  # where pip may look for prebuilt wheels, too
-        _, self.package, accepted = STACKS[stack]
-        self.accepted = requirement(accepted, self.package)
-        self.version = requirement('constraints.txt', self.package)[2:]
+        self.build = env.folder / 'mmcv-build'
         self.log = env.folder / 'mmcv-build.log'
         self.compiler: subprocess.Popen | None = None
 
     def must_compile(self) -> bool:
         """Whether compilers will be needed, as far as that is known beforehand."""
-        torch = requirement('constraints.txt', 'torch')[2:]
-        key = cache_key(self.package, self.version, torch + '*')
-        cached = cache_root().glob(f'{key}*/*.whl')
+        folder = cache(self.package, pinned('torch') + '*')
+        cached = folder.parent.glob(f'{folder.name}*/*.whl')
         installed = self.env.folder.glob('lib/python*/site-packages/mmcv/_ext*')
         return not (self.links or any(cached) or any(installed))
 
@@ -288,52 +235,45 @@ class Mmcv:
 
     def install(self) -> None:
         """Takes what is installed, cached or prebuilt, in this order, or compiles."""
-        if self._usable() or self._install_cached() or self._install_prebuilt():
-            return
-        self._compile()
-        if not self._install_cached():
+        for bring in (self._take_cached, self._take_prebuilt, self._compile):
+            if self._is_installed():
+                return
+            bring()
+        if not self._is_installed():
             raise SetupError(
-                f'{self.package} {self.version} was compiled but cannot be '
-                f'imported: see {self.env.log}'
+                f'{self.package} {self.version} was compiled but cannot be imported: '
+                f'see what {self.env.python} -c "import mmcv.ops" says'
             )
 
     def stop(self) -> None:
-        """Stops compiling; what is compiled by then stays for the next time."""
+        """Stops compiling."""
         if self.compiler:
             stop(self.compiler)
 
     @functools.cached_property
     def _torch(self) -> tuple[str, bool]:
-        version, cuda = self.env.output(TORCH_PROBE).split()
+        version, cuda = self.env.ask(TORCH_PROBE).split()
         return version, cuda == 'True'
 
     @property
     def _cache(self) -> Path:
-        return cache_root() / cache_key(self.package, self.version, *self._torch)
+        return cache(self.package, *self._torch)
 
-    @property
-    def _build(self) -> Path:
-        return self.env.folder / 'mmcv-build' / self._cache.name
+    def _is_installed(self) -> bool:
+        return self.env.ask(MMCV_PROBE) == self.version
 
-    def _usable(self) -> bool:
-        return self.env.succeeds(MMCV_PROBE, self.accepted)
-
-    def _install_cached(self) -> bool:
+    def _take_cached(self) -> None:
         for wheel in self._cache.glob('*.whl'):
-            with contextlib.suppress(SetupError):
-                self.env.install('--no-deps', '--force-reinstall', wheel)
-                if self._usable():
-                    return True
-            wheel.unlink()
-        return False
+            self._try(wheel)
 
-    def _install_prebuilt(self) -> bool:
-        if not self.links:
-            return False
-        options = ('--no-deps', '--force-reinstall', '--find-links', self.links)
+    def _take_prebuilt(self) -> None:
+        if self.links:
+            where = ('--find-links', self.links)
+            self._try(*where, '--only-binary', self.package, self.package)
+
+    def _try(self, *arguments: str | Path) -> None:
         with contextlib.suppress(SetupError):
-            self.env.install(*options, '--only-binary', self.package, self.package)
-        return self._usable()
+            self.env.install('--no-deps', '--force-reinstall', *arguments)
 
     def _compile(self) -> None:
         if not self.compiler:
@@ -345,10 +285,11 @@ class Mmcv:
                 f'(status {status}): see {self.log}'
             )
         self._cache.mkdir(parents=True, exist_ok=True)
-        for wheel in self._build.glob('*.whl'):
+        for wheel in self.build.glob('*.whl'):
             draft = shutil.copy(wheel, self._cache / f'{os.getpid()}.new')
             os.replace(draft, self._cache / wheel.name)
-        shutil.rmtree(self._build)
+        shutil.rmtree(self.build)
+        self._take_cached()
 
     def _start(self) -> None:
         check_machine(compiling=True)
@@ -359,133 +300,89 @@ class Mmcv:
                 'CUDA toolkit, set MMCV_FIND_LINKS to where prebuilt wheels are, or '
                 'set CUDA_VISIBLE_DEVICES= (empty) to use the CPU'
             )
-        # The one source, for the one kind of device, that was seen to allow it.
-        join = self.package == 'mmcv' and not cuda
-        source = self._unpack(join)
+        source = self._unpack()
         environ = {**self.env.environ, 'MMCV_WITH_OPS': '1'}
         environ.setdefault('MAX_JOBS', str(build_jobs()))
-        if join:
+        # The one source, for the one kind of device, that was seen to allow it.
+        if self.package == 'mmcv' and not cuda:
+            join_sources(source / 'mmcv' / 'ops' / 'csrc' / 'pytorch')
             environ.setdefault('CFLAGS', CFLAGS)
-        options = ('--no-deps', '--no-build-isolation', '-v', '-w', self._build)
+        options = ('--no-deps', '--no-build-isolation', '-v', '-w', self.build)
         wheel = [self.env.python, '-m', 'pip', 'wheel', *options, source]
         self.compiler = start(wheel, self.log, environ)
 
-    def _unpack(self, join: bool) -> Path:
-        """Unpacks the source where an interrupted compilation finds its objects."""
-        source = self._build / f'{self.package.replace("-", "_")}-{self.version}'
-        if not source.is_dir():
-            self._build.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self._build) as folder:
-                options = ('--no-deps', '--no-build-isolation', '-d', folder)
-                named = ('--no-binary', self.package, self.package)
-                self.env.pip('download', *options, *named)
-                for archive in Path(folder).glob('*.tar.gz'):
-                    shutil.unpack_archive(archive, folder)
-                unpacked = Path(folder, source.name)
-                if join:
-                    join_sources(unpacked / 'mmcv' / 'ops' / 'csrc' / 'pytorch')
-                os.replace(unpacked, source)
-        return source
+    def _unpack(self) -> Path:
+        shutil.rmtree(self.build, ignore_errors=True)  # of an interrupted set-up
+        options = ('--no-deps', '--no-build-isolation', '-d', self.build)
+        self.env.pip('download', *options, '--no-binary', self.package, self.package)
+        for archive in self.build.glob('*.tar.gz'):
+            shutil.unpack_archive(archive, self.build)
+        return self.build / f'{self.package.replace("-", "_")}-{self.version}'
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them: ``41 s``, ``3 min 05 s``."""
-    minutes, seconds = divmod(round(seconds), 60)
-    return f'{minutes} min {seconds:02} s' if minutes else f'{seconds} s'
+def digest(folder: Path, stack: str) -> str:
+    """Changes with all that what is installed depends on."""
+    files = [ROOT / 'setup.py', ROOT / 'mmrapidnet' / '__init__.py']
+    contents = [file.read_bytes() for file in sorted(REQUIREMENTS.iterdir()) + files]
+    depends = (sys.version_info[:2], ROOT, folder, stack, contents)
+    return hashlib.sha256(repr(depends).encode()).hexdigest()
 
 
-@contextlib.contextmanager
-def timed(title: str) -> Iterator[None]:
-    """Prints what is being done and, when it ends, how long it took."""
-    print(title, end=' ... ', flush=True)
-    begin, outcome = time.monotonic(), 'stopped after '
-    try:
-        yield
-        outcome = ''
-    finally:
-        print(f'{outcome}{duration(time.monotonic() - begin)}', flush=True)
-
-
-class Step(NamedTuple):
-    """A part of the set-up that is done as a whole or not at all."""
-
-    title: str
-    action: Callable[[], None]
-    files: tuple[Path, ...] = ()  # it is done again when one of them changes
-
-    def digest(self, env: Environment) -> str:
-        """Changes with all that the step's result depends on."""
-        contents = [file.read_bytes() for file in self.files]
-        depends = (sys.version_info[:2], ROOT, env.folder, contents)
-        return hashlib.sha256(repr(depends).encode()).hexdigest()
-
-
-def carry_out(steps: list[Step], env: Environment) -> None:
-    """Does every step that is not marked as done; after any, the last one as well."""
+def carry_out(
+    steps: dict[str, Callable[[], None]], env: Environment, state: str
+) -> None:
+    """Does every step not marked as done in this state; after any, the last again."""
     markers = env.folder / '.mmrapidnet-setup.json'
-    done = {}
+    done = set()
     with contextlib.suppress(OSError, ValueError):
         if env.python.exists():
-            done = json.loads(markers.read_text())
+            done.update(json.loads(markers.read_text()).get(state, ()))
 
     def save() -> None:
         draft = markers.with_suffix('.new')
-        draft.write_text(json.dumps(done, indent=1))
+        draft.write_text(json.dumps({state: sorted(done)}))
         os.replace(draft, markers)
 
-    for number, step in enumerate(steps, 1):
-        digest = step.digest(env)
-        if done.get(step.title) == digest:
-            continue
-        done.pop(step.title, None)
-        done.pop(steps[-1].title, None)
-        save()
-        with timed(f'[{number}/{len(steps)}] {step.title}'):
-            step.action()
-        done[step.title] = digest
-        save()
+    for number, (title, action) in enumerate(steps.items(), 1):
+        if title not in done:
+            done.discard([*steps][-1])
+            save()
+            print(f'[{number}/{len(steps)}] {title}', flush=True)
+            action()
+            done.add(title)
+            save()
 
 
-def setup(
-    folder: Path, extras: list[str], find_links: str | None, stack: str = 'openmmlab'
-) -> None:
+def setup(folder: Path, extras: list[str], stack: str, links: str | None) -> None:
     """Brings the environment in a folder up to date; it has one stack for good."""
     for name in extras:
         if not (REQUIREMENTS / f'{name}.txt').is_file():
             raise SetupError(f'no extra {name!r}: there is no requirements/{name}.txt')
     env = Environment(folder)
-    mmcv = Mmcv(env, find_links, stack)
+    libraries, package = STACKS[stack]
+    mmcv = Mmcv(env, package, links)
     check_machine(mmcv.must_compile())
     lock(folder)
-    pins = REQUIREMENTS / 'constraints.txt'
 
-    def install(title: str, name: str, *options: str) -> Step:
-        file = REQUIREMENTS / f'{name}.txt'
-        return Step(title, lambda: env.install(*options, '-r', file), (file, pins))
+    def install(name: str, *options: str) -> Callable[[], None]:
+        return lambda: env.install(*options, '-r', REQUIREMENTS / f'{name}.txt')
 
     def install_project() -> None:
         env.install('--no-deps', '--no-build-isolation', '-e', ROOT)
 
-    accepted = (REQUIREMENTS / 'runtime.txt', pins)
-    sources = (ROOT / 'setup.py', ROOT / 'mmrapidnet' / '__init__.py')
-    libraries = 'torchvision, mmengine, mmdet, mmsegmentation, mmpretrain'
-    steps = [
-        Step(f'Python environment {folder.name}', env.create),
-        install('torch and build tools', 'build'),
-        Step('source of mmcv', mmcv.prepare, accepted),
-        install('dependencies', 'dependencies'),
-        install(libraries, STACKS[stack][0], '--no-deps'),
-        Step('mmcv', mmcv.install, accepted),
-        Step(
-            'mmrapidnet',
-            install_project,
-            (*sources, *sorted(REQUIREMENTS.glob('*.txt'))),
-        ),
-        *(install(f'extra {name}', name) for name in extras),
-        Step('check', env.check),
-    ]
+    steps = {
+        f'Python environment {folder.name}': env.create,
+        'torch and build tools': install('build'),
+        'source of mmcv': mmcv.prepare,
+        'dependencies': install('dependencies'),
+        'torchvision, OpenMMLab libraries': install(libraries, '--no-deps'),
+        'mmcv': mmcv.install,
+        'mmrapidnet': install_project,
+        **{f'extra {name}': install(name) for name in extras},
+        'check': env.check,
+    }
     try:
-        carry_out(steps, env)
+        carry_out(steps, env, digest(folder, stack))
     finally:
         mmcv.stop()
 
@@ -511,9 +408,9 @@ def main() -> None:
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        setup(args.venv.absolute(), args.extras, args.mmcv_find_links, args.stack)
+        setup(args.venv.absolute(), args.extras, args.stack, args.mmcv_find_links)
     except SetupError as error:
-        sys.exit(f'{error.tail}error: {error}')
+        sys.exit(f'error: {error}')
     except KeyboardInterrupt:
         sys.exit('error: interrupted; run the same command again to resume')
 

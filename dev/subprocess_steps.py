@@ -73,6 +73,11 @@ def print_command(command: Sequence[str | Path]) -> None:
     print_now('  $ ' + shlex.join(map(relpath, command)))
 
 
+def own_command(module: str) -> str:
+    """The command that started this process, as the user can type it."""
+    return shlex.join(['python', '-m', module, *sys.argv[1:]])
+
+
 def print_now(words: str) -> None:
     """Print at once, also into a pipe."""
     print(words, flush=True)

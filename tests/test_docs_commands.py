@@ -1,8 +1,9 @@
 """Whatever README.md and docs/ show works: commands, options, paths, snippets.
 
 Each command runs with a tiny model on tiny data, in a folder of its own, once for each
-tool with the same options.  A block that cannot be run says why in a comment before it;
-its commands are parsed all the same.
+tool with the same options; with other kinds of models when the slow tests run, too.
+What it reads must be what another command writes.  A block that cannot be run says why
+in a comment before it; its commands are parsed all the same.
 """
 
 import contextlib
@@ -57,7 +58,14 @@ TINY_RUN = (
 SMALLER = {
     'tools/make_shapes.py': ('--train', '24', '--val', '12', '--size', '64'),
     'tools/train.py': TINY_RUN,
+    'dev/ablations.py': ('--folder', 'ablations'),
 }
+# One row of the table of the ablations.
+ABLATIONS = """
+source: a paper
+rows:
+- {{name: pointwise, config: {0}/rapidnet_ti_pointwise_in1k.py, top1: 75.2}}
+"""
 FORMATS = {'.onnx': 'onnx', '.xml': 'openvino'}
 
 
@@ -253,19 +261,25 @@ def test_a_page_that_promises_too_much(tmp_path, monkeypatch):
 
 
 def commands_to_run() -> list:
-    """One command for each tool with the same options and the same kind of model."""
-    chosen = {}
-    for page in PAGES:
-        for command in doc_pages.read_commands(page):
-            if command.tool and not command.reason:
-                options = frozenset(doc_pages.OPTION.findall(command.line))
-                kinds = frozenset(
-                    map(kind_of, re.findall(r'configs/\w+', command.line))
-                )
-                suffixes = frozenset(re.findall(r'\.(?:pth|onnx|xml)\b', command.line))
-                key = (command.tool, options, kinds, suffixes)
-                chosen.setdefault(key, pytest.param(command, id=command.line))
+    """One command for each tool with the same options; slow: other kinds of models."""
+    chosen, same_but_for_the_kind = {}, set()
+    for command in runnable():
+        if command.tool:
+            options = frozenset(doc_pages.OPTION.findall(command.line))
+            suffixes = frozenset(re.findall(r'\.(?:pth|onnx|xml)\b', command.line))
+            configs = re.findall(r'configs/\w+', command.line)
+            key = (command.tool, options, suffixes)
+            slow = pytest.mark.slow if key in same_but_for_the_kind else ()
+            param = pytest.param(command, id=command.line, marks=slow)
+            chosen.setdefault((*key, frozenset(map(kind_of, configs))), param)
+            same_but_for_the_kind.add(key)
     return list(chosen.values())
+
+
+def runnable() -> list[Command]:
+    """The commands of all pages that carry no mark that says why they are not run."""
+    commands = [command for page in PAGES for command in doc_pages.read_commands(page)]
+    return [command for command in commands if not command.reason]
 
 
 def kind_of(config: str) -> str:
@@ -312,26 +326,37 @@ def repository(tmp_path, small_data) -> Path:
     (tmp_path / 'configs').mkdir()
     for path in (REPO / 'configs').glob('*.py'):
         write_tiny_config(tmp_path / 'configs' / path.name, kind_of(path.stem))
+    (tmp_path / 'ablations').mkdir()
+    table = ABLATIONS.format(REPO / 'configs' / 'ablations')
+    (tmp_path / 'ablations' / 'published.yml').write_text(table)
     return tmp_path
 
 
 @pytest.fixture(scope='module')
 def exported(weights, small_data, tmp_path_factory):
-    """The tiny model of each kind as a file of a format, made when it is needed."""
+    """Where the file of a kind and a format is; what a command has exported is kept."""
     folder = tmp_path_factory.mktemp('exported')
     (folder / 'data').symlink_to(small_data)
 
-    @functools.cache
-    def write(kind: str, suffix: str) -> Path:
-        checkpoint = weights(kind)
+    def find(kind: str, suffix: str, made: Path | None = None) -> Path:
         out = folder / f'{kind}{suffix}'
-        where = ('--format', FORMATS[suffix], '--out', out)
-        config = checkpoint.with_suffix('.py')
-        done = fork_tool('export.py', config, checkpoint, *where, cwd=folder)
-        assert done.returncode == 0, done.stderr
+        if made is not None:
+            copy_file(made, out)
+        if not out.exists():
+            checkpoint = weights(kind)
+            where = ('--format', FORMATS[suffix], '--out', out)
+            config = checkpoint.with_suffix('.py')
+            done = fork_tool('export.py', config, checkpoint, *where, cwd=folder)
+            assert done.returncode == 0, done.stderr
         return out
 
-    return write
+    return find
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy an exported file with the parts that lie beside it."""
+    for part in source.parent.glob(f'{source.stem}.*'):
+        shutil.copy(part, target.with_suffix(part.suffix))
 
 
 @pytest.fixture
@@ -348,9 +373,7 @@ def provide(repository, small_data, weights, exported):
         elif path.suffix == '.pth':
             shutil.copy(weights(kind), path)
         elif path.suffix in FORMATS:
-            file = exported(kind, path.suffix)
-            for part in file.parent.glob(f'{file.stem}.*'):
-                shutil.copy(part, path.with_suffix(part.suffix))
+            copy_file(exported(kind, path.suffix), path)
         else:
             path.symlink_to(small_data / 'shapes' / 'coco' / 'val2017')
 
@@ -358,7 +381,7 @@ def provide(repository, small_data, weights, exported):
 
 
 @pytest.mark.parametrize('command', commands_to_run())
-def test_command_runs(command, repository, small_data, provide):
+def test_command_runs(command, repository, small_data, provide, exported):
     tool, arguments = doc_pages.resolve_script(command.tool, command.arguments)
     arguments += SMALLER.get(tool, ())
     args, _ = doc_pages.parser_of(tool).parse_known_args(arguments)
@@ -373,6 +396,9 @@ def test_command_runs(command, repository, small_data, provide):
     for name in ('out', 'dst', 'work_dir'):
         written = getattr(args, name, None)
         assert not written or (repository / written).exists(), written
+    if tool == 'tools/export.py':
+        out = repository / args.out
+        exported(kind_of(Path(config).stem), out.suffix, made=out)
     if tool == 'tools/train.py' and not args.work_dir:
         work_dir = repository / 'work_dirs' / Path(config).stem
         assert (work_dir / 'iter_2.pth').exists()
@@ -384,16 +410,34 @@ def test_the_main_jobs_are_among_the_commands_that_run():
     assert run >= {f'tools/{name}.py' for name in names}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('page', PAGES)
-def test_commands_of_a_page_run_as_they_stand(page, tmp_path):
-    """At full length, one after the other: each finds what those before it wrote."""
-    shutil.copytree(REPO / 'configs', tmp_path / 'configs')
-    for command in doc_pages.read_commands(page):
-        if command.tool and not command.reason:
-            tool, arguments = doc_pages.resolve_script(command.tool, command.arguments)
-            done = fork_tool(REPO / tool, *arguments, cwd=tmp_path, timeout=5400)
-            assert done.returncode == 0, command.line + done.stderr[-2000:]
+def files_of(command: Command) -> tuple[set[str], set[str]]:
+    """What a command reads and what it writes, by the names of its arguments."""
+    tool, arguments = doc_pages.resolve_script(command.tool, command.arguments)
+    args = vars(doc_pages.parser_of(tool).parse_known_args(arguments)[0])
+    read = {args.get(name) for name in ('config', 'checkpoint', 'pretrained', 'src')}
+    written = {args.get(name) for name in ('out', 'dst', 'out_dir')}
+    read.update(args.get('inputs') or ())
+    if tool == 'tools/train.py':
+        written.add(args['work_dir'] or f'work_dirs/{Path(args["config"]).stem}')
+    return {*map(str, read - {None})}, {*map(str, written - {None})}
+
+
+def unwritten(commands: list[Command]) -> set[str]:
+    """What commands read that is not ours, nor the reader's, nor written by another."""
+    read, written = map(set().union, *map(files_of, commands))
+    return {
+        name
+        for name in read
+        if not (is_own(name) or (REPO / name).exists())
+        and not any(Path(name).is_relative_to(folder) for folder in written)
+    }
+
+
+def test_commands_read_what_others_write():
+    commands = [command for command in runnable() if command.tool]
+    assert unwritten(commands) == set()
+    trained = [command for command in commands if 'train' not in command.tool]
+    assert any(name.startswith('work_dirs/') for name in unwritten(trained))
 
 
 # ------------------------------------------------------------- snippets

@@ -1,8 +1,6 @@
 """Measure the latency of models in several runtimes, and draw it."""
 
 import argparse
-import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,12 +14,14 @@ from dev.benchmark.rounds import LEAST_ROUNDS, Section, Settings
 from dev.benchmark.runtimes import RUNTIMES
 from dev.benchmark.train_cases import list_training
 from dev.model_zoo.figures import read_published
+from dev.subprocess_steps import own_command
 from mmrapidnet import compat
 from mmrapidnet.apis.cli import main_guard
 from mmrapidnet.apis.latency import WARM_UP
 
 REPO = Path(__file__).resolve().parents[2]
 PUBLISHED = REPO / 'configs' / 'published.yml'
+MODULE = 'dev.benchmark'
 
 
 def parse_args() -> argparse.Namespace:
@@ -91,9 +91,9 @@ def parse_args() -> argparse.Namespace:
     tables.set_defaults(run=run_tables)
     tables.add_argument('results', type=Path, help='a benchmark.json')
 
-    readme = commands.add_parser('readme', help='all that the README tells')
-    readme.set_defaults(run=run_readme)
-    readme.add_argument(
+    page = commands.add_parser('page', help='all that docs/benchmark.md shows')
+    page.set_defaults(run=run_page)
+    page.add_argument(
         '--checkpoint',
         action='append',
         default=[],
@@ -101,10 +101,10 @@ def parse_args() -> argparse.Namespace:
         help='a trained maskrcnn_rapidnet_s_coco or semfpn_rapidnet_s_ade20k, by the '
         'config that its training wrote and the checkpoint',
     )
-    readme.add_argument(
+    page.add_argument(
         '--into', type=Path, metavar='PAGE', help='a page to put the tables into'
     )
-    add_measuring_arguments(readme, chosen=False)
+    add_measuring_arguments(page, chosen=False)
     return parser.parse_args()
 
 
@@ -205,7 +205,7 @@ def measure(
     runtimes = args.runtimes or suite.default_runtimes(task, args.device)
     with TemporaryDirectory() as folder:
         section = Section(title, list_cases(runtimes, folder), args.baseline)
-        suite.measure([section], settings_of(args), args.out, command())
+        suite.measure([section], settings_of(args), args.out, own_command(MODULE))
 
 
 def run_plot(args: argparse.Namespace) -> None:
@@ -219,13 +219,13 @@ def run_tables(args: argparse.Namespace) -> None:
     report.print_tables(report.read_json(args.results))
 
 
-def run_readme(args: argparse.Namespace) -> None:
+def run_page(args: argparse.Namespace) -> None:
     with TemporaryDirectory() as folder:
-        suite.measure_for_readme(
+        suite.measure_for_page(
             repo=REPO,
             settings=settings_of(args),
             out=args.out,
-            command=command(),
+            command=own_command(MODULE),
             page=args.into,
             trained=suite.read_trained(args.checkpoint),
             device=args.device,
@@ -236,10 +236,6 @@ def run_readme(args: argparse.Namespace) -> None:
 
 def settings_of(args: argparse.Namespace) -> Settings:
     return Settings(args.rounds, args.warm_up, args.trial, not args.no_memory)
-
-
-def command() -> str:
-    return shlex.join(['python', '-m', 'dev.benchmark', *sys.argv[1:]])
 
 
 def main() -> None:

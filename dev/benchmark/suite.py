@@ -1,4 +1,4 @@
-"""What is measured by default, and all that the README's tables need."""
+"""What is measured by default, and all that docs/benchmark.md shows."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ _PEERS = (
 
 @dataclass(frozen=True)
 class Dense:
-    """A whole model of the README.
+    """A whole model of docs/benchmark.md.
 
     Attributes:
         title: What it is called there.
@@ -163,7 +163,7 @@ def measure(
     return record
 
 
-def measure_for_readme(
+def measure_for_page(
     repo: Path,
     settings: Settings,
     out: Path,
@@ -174,7 +174,7 @@ def measure_for_readme(
     threads: int,
     folder: str,
 ) -> None:
-    """Measure all that the README tells, and draw its figure.
+    """Measure all that docs/benchmark.md shows, and draw its figure.
 
     Args:
         repo: The repository, with ``configs/``.
@@ -230,7 +230,7 @@ def measure_for_readme(
 
 
 def read_trained(given: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Read which of the README's models are trained ones.
+    """Read which of the page's models are trained ones.
 
     Args:
         given: Each as 'CONFIG=FILE', the config by its path.
@@ -239,7 +239,7 @@ def read_trained(given: Sequence[str]) -> dict[str, tuple[str, str]]:
         Name of a model to its config and its checkpoint.
 
     Raises:
-        UserError: If one is not written so, or of no model of the README.
+        UserError: If one is not written so, or of no model of the page.
 
     Examples:
         >>> read_trained(['run/semfpn_rapidnet_s_ade20k.py=run/iter_440.pth'])
@@ -262,7 +262,7 @@ def read_trained(given: Sequence[str]) -> dict[str, tuple[str, str]]:
 def list_classifier_sections(
     published: Published, device: str, threads: int, folder: str
 ) -> list[Section]:
-    """The README's tables of classifiers.
+    """The page's tables of classifiers.
 
     Args:
         published: Whose accuracies decide which models are in the figure.

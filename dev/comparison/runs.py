@@ -6,7 +6,9 @@ run that is complete is not repeated, so that an interrupted comparison goes on.
 
 from __future__ import annotations
 
+import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,30 @@ def train_and_test(run: Run, repo: Path) -> None:
         repo / 'tools' / 'test.py',
         [run.config, run.checkpoint, *data, run.test_folder],
         run.test_folder.with_name(f'{run.test_folder.name}.log'),
+    )
+
+
+def add_run_arguments(
+    parser: argparse.ArgumentParser, out: Path, seeds: Sequence[int]
+) -> None:
+    """Add what a command line says of the runs of a comparison.
+
+    Args:
+        parser: The parser of the command line.
+        out: The default folder.
+        seeds: The default seeds.
+    """
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=out,
+        help='folder for runs and tables; runs that are complete there are kept',
+    )
+    parser.add_argument('--seeds', type=int, nargs='+', default=seeds)
+    parser.add_argument(
+        '--iters',
+        type=int,
+        help="iterations of every training, instead of the configs' own",
     )
 
 

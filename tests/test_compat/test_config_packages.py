@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers.commands import REPO
-from mmengine.config import Config
+from mmengine.config import Config, config
 
 from mmrapidnet.compat.config_packages import find_config
 from mmrapidnet.config.load import load_config
@@ -20,7 +21,7 @@ STOCK = (
     + "'\n"
 )
 PRINT = """
-from mmengine.config import Config
+from mmengine.config import Config, config
 cfg = Config.fromfile('own.py')
 print(cfg.model.backbone.type, cfg.model.backbone.arch, cfg.default_scope)
 """
@@ -92,3 +93,20 @@ def test_stock_scripts_find_them_in_a_checkout(tmp_path):
         text=True,
     )
     assert done.stdout.strip() == 'RapidNet s mmdet', done.stderr
+
+
+def test_configs_of_the_libraries_are_found_without_their_metafiles(monkeypatch):
+    names = [
+        'mmdet::_base_/default_runtime.py',
+        'mmseg::_base_/schedules/schedule_20k.py',
+    ]
+    find = Config._get_cfg_path
+    expected = [find.__wrapped__(name, '') for name in names]
+    # What reads the metafiles, for what the package does not have.
+    monkeypatch.setattr(config, '_get_external_cfg_path', None)
+    for (path, scope), name in zip(expected, names):
+        found, its_scope = find(name, '')
+        assert Path(found).samefile(path)
+        assert its_scope == scope == name.partition('::')[0]
+    with pytest.raises(TypeError, match='not callable'):
+        find('mmdet::no/such.py', '')

@@ -8,6 +8,7 @@ import torch
 from helpers.commands import REPO, assert_one_line_error, run_tool
 from helpers.killed_runs import LAYOUTS
 from helpers.tiny_models import write_config
+from helpers.tool_server import fork_tool
 
 from dev.kill_training import check_resume, compare_ends
 from mmrapidnet.utils.errors import UserError
@@ -57,7 +58,7 @@ def test_five_kills(kind, shapes_root, tmp_path):
 def test_a_run_that_fails(tmp_path):
     with pytest.raises(UserError, match='--kills 0: give at least 1'):
         check_resume(REPO, 'nowhere.py', tmp_path, kills=0)
-    done = run_tool('dev/kill_training.py', 'nowhere.py', '--out', tmp_path)
+    done = fork_tool('dev/kill_training.py', 'nowhere.py', '--out', tmp_path)
     assert_one_line_error(
         done,
         'tools/train.py failed: error: there is no config nowhere.py',

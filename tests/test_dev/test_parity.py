@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from helpers.commands import REPO, assert_one_line_error, run_tool
+from helpers.commands import REPO, assert_one_line_error
 from helpers.tables import read_rows
 from helpers.tiny_models import load, write_checkpoint, write_config
 from helpers.tool_server import fork_tool
@@ -195,7 +195,7 @@ def test_command(segmenter, tmp_path):
 
 def test_bad_input(segmenter, tmp_path):
     config, _ = segmenter
-    done = run_tool('dev/parity.py', SEGMENTER)
+    done = fork_tool('dev/parity.py', SEGMENTER)
     assert_one_line_error(done, 'shapes.py: give a checkpoint after each config')
     page = tmp_path / 'PAGE.md'
     page.write_text('nothing')

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import sys
 
 import numpy as np
 import pytest
 import torch
-from helpers.commands import REPO, assert_one_line_error, run_tool
+from helpers.commands import REPO, assert_one_line_error
 from helpers.published import published_keys
 from helpers.tool_server import fork_tool
 from PIL import Image
@@ -73,18 +74,18 @@ def test_says_each_file_of_several_runs():
 
 
 def test_model_without_a_published_file():
-    done = fork_tool('dev/reproduce.py', 'maskrcnn_rapidnet_s_coco')
-    assert_one_line_error(
-        done,
-        'no checkpoint is published for maskrcnn_rapidnet_s_coco; there are for',
-        'maskrcnn_rapidnet_m_coco',
+    message = (
+        'no checkpoint is published for maskrcnn_rapidnet_s_coco; there are for '
+        '.*maskrcnn_rapidnet_m_coco'
     )
+    with pytest.raises(UserError, match=message):
+        reproduce.reproduce(REPO, 'maskrcnn_rapidnet_s_coco')
 
 
-def test_lists_every_file():
-    done = run_tool('dev/reproduce.py', '--list')
-    assert done.returncode == 0, done.stderr
-    rows = [line.split() for line in done.stdout.splitlines()]
+def test_lists_every_file(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['reproduce.py', '--list'])
+    reproduce.main()
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ['semfpn_repvit_m1_1_ade20k', 'repvit_m1_1_ade20k.pth'] in [
         row[:2] for row in rows
     ]
@@ -190,19 +191,17 @@ def test_reproduces(published_file, imagenet, tmp_path):
     assert (REPO / 'results.yml').read_text() == kept
 
 
-def test_file_of_another_model(published_file, imagenet, tmp_path):
+def test_nothing_is_measured_if_a_step_fails(
+    published_file, imagenet, tmp_path, monkeypatch
+):
+    def fail(tool, arguments, log):
+        raise UserError(f'{tool.name} {" ".join(map(str, arguments))} (see {log.name})')
+
+    monkeypatch.setattr(reproduce, 'run_tool', fail)
     results = tmp_path / 'results.yml'
-    done = fork_tool(
-        'dev/reproduce.py',
-        'rapidnet_m_in1k',
-        '--file',
-        published_file,
-        '--data-root',
-        imagenet,
-        '--work-dir',
-        tmp_path,
-        '--results',
-        results,
-    )
-    assert_one_line_error(done, 'convert_checkpoint.py', 'rapidnet_m', 'convert.log')
+    message = r'convert_checkpoint\.py .* --model rapidnet_m \(see convert\.log\)'
+    with pytest.raises(UserError, match=message):
+        reproduce.reproduce(
+            REPO, 'rapidnet_m_in1k', published_file, imagenet, tmp_path, results
+        )
     assert not results.exists()

@@ -4,7 +4,8 @@ import json
 import sys
 
 import pytest
-from helpers.commands import REPO, assert_one_line_error, run_tool
+from helpers.commands import REPO, assert_one_line_error
+from helpers.tool_server import fork_tool
 
 from dev.benchmark import __main__ as tool
 from mmrapidnet.apis.cli import main_guard
@@ -30,8 +31,7 @@ def run(monkeypatch, capsys):
 
 
 def test_measures_classifiers(tmp_path, run):
-    done = run_tool(
-        'dev/benchmark/__main__.py',
+    status, out, err = run(
         'classifiers',
         '--models',
         'repvit_m0_6',
@@ -47,9 +47,9 @@ def test_measures_classifiers(tmp_path, run):
         tmp_path,
         *QUICK,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert 'A TRIAL' in done.stdout
-    assert 'fused-channels_last' in done.stdout
+    assert status == 0, out + err
+    assert 'A TRIAL' in out
+    assert 'fused-channels_last' in out
     record = json.loads((tmp_path / 'benchmark.json').read_text())
     assert record['command'].startswith('python -m dev.benchmark classifiers ')
     assert record['machine']['device'] == 'cpu'
@@ -85,7 +85,7 @@ def test_measures_classifiers(tmp_path, run):
 
 
 def test_mistakes_end_in_one_line():
-    done = run_tool(
+    done = fork_tool(
         'dev/benchmark/__main__.py', 'classifiers', '--models', 'rapidnet_xl', *QUICK
     )
     assert_one_line_error(done, "unknown model 'rapidnet_xl'", 'rapidnet_ti')
@@ -107,8 +107,8 @@ def test_mistakes_end_in_one_line():
         ),
         (('plot', 'none.json', '--out', 'a.png'), 'there is no none.json'),
         (('tables', 'none.json'), 'there is no none.json'),
-        (('readme', '--checkpoint', 'a=b'), '--checkpoint a=b: write CONFIG=FILE'),
-        (('readme', '--into', 'none.md'), 'there is no page none.md'),
+        (('page', '--checkpoint', 'a=b'), '--checkpoint a=b: write CONFIG=FILE'),
+        (('page', '--into', 'none.md'), 'there is no page none.md'),
     ],
 )
 def test_mistakes(run, arguments, message, tmp_path, monkeypatch):

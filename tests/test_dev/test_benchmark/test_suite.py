@@ -1,4 +1,4 @@
-"""The figure and the README's tables."""
+"""The figure and the tables of docs/benchmark.md."""
 
 from dataclasses import replace
 
@@ -11,16 +11,6 @@ from helpers.commands import REPO
 from dev.benchmark import cases, peers, plots, report, rounds, suite
 from dev.model_zoo.figures import read_published
 from mmrapidnet.utils.errors import UserError
-
-
-@pytest.fixture
-def row():
-    return make_row()
-
-
-@pytest.fixture
-def record(row):
-    return make_record(row)
 
 
 @pytest.fixture
@@ -47,7 +37,9 @@ def published(tmp_path):
 
 
 @pytest.fixture
-def measured(row, record):
+def measured():
+    row = make_row()
+    record = make_record(row)
     row = replace(row, task='classifier', batch=1, size=(224, 224), runtime='openvino')
     record['rows'] = [
         replace(row, model='rapidnet_ti', median_ms=2.0),
@@ -90,7 +82,7 @@ def test_figure_of_nothing(measured, published, tmp_path):
 
 
 @pytest.mark.parametrize('device', ['cpu', 'cuda'])
-def test_tables_of_the_readme(device, monkeypatch):
+def test_tables_of_the_page(device, monkeypatch):
     """Every case has a baseline, and those of a group stand together."""
     monkeypatch.setattr(peers, 'build_model', lambda name: None)
     monkeypatch.setattr(cases, 'find_device', torch.device)
@@ -115,9 +107,9 @@ def test_tables_of_the_readme(device, monkeypatch):
     assert 'rapidnet_s' not in drawn
 
 
-def test_readme_in_one_command(tmp_path, monkeypatch):
+def test_page_in_one_command(tmp_path, monkeypatch):
     """What is measured is replaced, what is done with it is not."""
-    page = tmp_path / 'README.md'
+    page = tmp_path / 'page.md'
     marks = report._BEGIN, report._END
     page.write_text('before\n{}\nold\n{}\nafter\n'.format(*marks))
     given, drawn = [], []
@@ -144,7 +136,7 @@ def test_readme_in_one_command(tmp_path, monkeypatch):
     monkeypatch.setattr(rounds, 'multiply_matrices', lambda device: product)
     out = tmp_path / 'out'
     written = 'run/semfpn_rapidnet_s_ade20k.py'
-    suite.measure_for_readme(
+    suite.measure_for_page(
         repo=REPO,
         settings=rounds.Settings(2, 0, True, False),
         out=out,
@@ -184,7 +176,7 @@ def test_readme_in_one_command(tmp_path, monkeypatch):
         'semfpn_rapidnet_s_ade20k=y.pth',
     ],
 )
-def test_trained_models_of_the_readme(given):
+def test_trained_models_of_the_page(given):
     message = '--checkpoint .*: write CONFIG=FILE, where CONFIG is the path of one of'
     with pytest.raises(UserError, match=message):
         suite.read_trained([given])

@@ -11,17 +11,8 @@ from dev.benchmark import report
 from mmrapidnet.utils.errors import UserError
 
 
-@pytest.fixture
-def row():
-    return make_row()
-
-
-@pytest.fixture
-def record(row):
-    return make_record(row)
-
-
-def test_row_by_hand(row):
+def test_row_by_hand():
+    row = make_row()
     assert row.median_ms == 1000
     assert (row.p10_ms, row.p90_ms) == pytest.approx((600, 1800))
     assert row.images_per_second == 4
@@ -30,7 +21,9 @@ def test_row_by_hand(row):
     assert row.matmul_gmacs_per_second == 32
 
 
-def test_cells_and_page(row, record, tmp_path):
+def test_cells_and_page(tmp_path):
+    row = make_row()
+    record = make_record(row)
     cells = report.make_cells(row)
     assert len(cells) == len(report.COLUMNS)
     assert cells == (
@@ -85,12 +78,16 @@ def test_cells_and_page(row, record, tmp_path):
         ('a', 'eager', 'b/fused', 'b/fused'),
     ],
 )
-def test_what_a_ratio_is_to(row, record, model, runtime, baseline, head):
+def test_what_a_ratio_is_to(model, runtime, baseline, head):
+    row = make_row()
+    record = make_record(row)
     record['rows'] = [replace(row, model=model, runtime=runtime, baseline=baseline)]
     assert f'ratio: times faster than {head}**' in report.to_markdown(record)
 
 
-def test_json_holds_every_call(record, row, tmp_path):
+def test_json_holds_every_call(tmp_path):
+    row = make_row()
+    record = make_record(row)
     path = tmp_path / 'benchmark.json'
     report.write_json(record, path)
     (entry,) = json.loads(path.read_text())['rows']

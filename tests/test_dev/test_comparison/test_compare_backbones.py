@@ -5,9 +5,10 @@ import math
 
 import pytest
 import torch
-from helpers.commands import REPO, assert_one_line_error, run_tool
+from helpers.commands import REPO, assert_one_line_error
 from helpers.made_up_runs import make_run
 from helpers.tables import read_rows
+from helpers.tool_server import fork_tool
 from torch import nn
 
 from dev.comparison import runs
@@ -188,7 +189,7 @@ def test_arguments_that_do_not_fit(arguments, message, tmp_path):
 @pytest.mark.slow
 def test_the_command_line(shapes_root, tmp_path):
     out = tmp_path / 'out'
-    done = run_tool(
+    done = fork_tool(
         'dev/compare_backbones.py',
         '--data-root',
         shapes_root,
@@ -217,5 +218,5 @@ def test_the_command_line(shapes_root, tmp_path):
     assert record['command'].endswith('--models rapidnet_ti mobilenetv2_x1_4')
     assert 'tools/train.py' in done.stdout and 'RapidNet-Ti' in done.stdout
 
-    done = run_tool('dev/compare_backbones.py', '--iters', '1', '--out', out)
+    done = fork_tool('dev/compare_backbones.py', '--iters', '1', '--out', out)
     assert_one_line_error(done, '--iters 1: give at least 2')

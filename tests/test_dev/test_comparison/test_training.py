@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.commands import REPO, assert_one_line_error, run_tool
+from helpers.commands import REPO, assert_one_line_error
 from helpers.made_up_runs import make_run
 from helpers.tables import read_rows
+from helpers.tool_server import fork_tool
 
 from dev.comparison import runs
 from dev.comparison.training import Place, compare_distillation, compare_pretraining
@@ -251,7 +252,7 @@ def test_arguments_that_do_not_fit(compare, arguments, message, place):
 def test_the_command_line_on_finished_runs(place):
     make_students(place.out_dir, [62.0, 68.0], [60.0, 66.0])
     where = ('--cls-root', place.cls_root, '--out', place.out_dir)
-    done = run_tool(
+    done = fork_tool(
         'dev/compare_training.py', 'distillation', *where, '--seeds', '0', '1'
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -260,7 +261,7 @@ def test_the_command_line_on_finished_runs(place):
     assert record['command'].startswith('python -m dev.compare_training distillation')
     assert record['command'].endswith('--seeds 0 1')
 
-    done = run_tool('dev/compare_training.py', 'pretraining', *where, '--seeds', '0')
+    done = fork_tool('dev/compare_training.py', 'pretraining', *where, '--seeds', '0')
     assert_one_line_error(done, '--seeds 0: give at least two, each once')
 
 
@@ -292,7 +293,7 @@ def test_the_command_line_trains(cls_root, shapes_root, tmp_path):
         ('distillation', ('--noise', '0.25'), 'accuracy/top1', students),
         ('pretraining', ('--images', '4'), 'mIoU', segmenters),
     ):
-        done = run_tool('dev/compare_training.py', what, *common, *option)
+        done = fork_tool('dev/compare_training.py', what, *common, *option)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         (path,) = out.glob(f'{what}_*.json')
         record = json.loads(path.read_text())
