@@ -200,17 +200,19 @@ def test_training_and_what_follows(config, metrics, options, shapes_root, tmp_pa
     image = sorted((shapes_root / 'coco' / 'val2017').glob('*.jpg'))[0]
     drawn, exported = tmp_path / 'drawn', tmp_path / 'model.onnx'
     where = ('--config', written, '--checkpoint', checkpoint, '--out', drawn)
-    fused = tmp_path / 'fused.pth'
+    fused, before = tmp_path / 'fused.pth', written.read_text()
     for command in (
         ('infer.py', image, *where),
         ('check_dataset.py', written),
         ('fuse.py', checkpoint, fused, '--config', written),
         ('export.py', written, checkpoint, '--format', 'onnx', '--out', exported),
-        ('test.py', written, fused, '--work-dir', test),
+        ('test.py', written, fused),
     ):
         done = fork_tool(*command)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert len(list((drawn / 'vis').iterdir())) == 1
     assert exported.is_file()
-    tested = json.loads((test / 'metrics.json').read_text())
+    # Its work dir is the run's own, where no other run replaces it.
+    assert written.read_text() == before
+    tested = json.loads((run / 'metrics.json').read_text())
     assert tested['metrics'] == pytest.approx(trained['metrics'], abs=1e-3)
