@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmrapidnet.apis.inference import find_images, infer
 from mmrapidnet.engine import visualization as drawing
 from mmrapidnet.engine.visualization import name_outputs
-from mmrapidnet.utils.device import find_device
+from mmrapidnet.utils.env import find_device
 from mmrapidnet.utils.errors import UserError
 
 KINDS = ('segmenter', 'detector', 'classifier')
