@@ -5,22 +5,27 @@ Reason:
     the OpenMMLab libraries brings mmseg in onedl-mmsegmentation, so that each config
     that builds on one ends with ``mmsegmentation is not installed``.  Packages that are
     not on its own list have no configs for it, ours among them.
+    For each config of a library that another builds on it reads all metafiles of that
+    library, a second for one of ours, and then takes the path in the package as it is:
+    it looks for names without a suffix among names with one.
 
 Condition:
-    There is a module mmseg, but no package mmsegmentation; for our own configs none.
+    There is a module mmseg, but no package mmsegmentation; for the rest none.
 
 What it does:
     Lets mmengine look for the module instead, as it does for mmdet, and find
     ``mmrapidnet::`` configs in the package that is imported: those that an installed
-    one carries, or those beside it in a checkout.
+    one carries, or those beside it in a checkout.  Configs of the libraries are first
+    looked for in the package itself.
 """
 
 import difflib
 import functools
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
-_OURS = 'mmrapidnet::'
+from mmrapidnet.config.libraries import LIBRARIES
 
 
 def apply() -> None:
@@ -60,9 +65,15 @@ def find_config(name: str) -> Path:
 def _with_ours(find: Callable[[str, str], tuple[str, str | None]]) -> Callable:
     @functools.wraps(find)
     def find_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
-        if cfg_path.startswith(_OURS):
+        scope, _, name = cfg_path.rpartition('::')
+        if scope == 'mmrapidnet':
             # Without a scope: our models are in the root registry.
-            return str(find_config(cfg_path.removeprefix(_OURS))), None
+            return str(find_config(name)), None
+        spec = find_spec(scope) if scope in LIBRARIES else None
+        if spec and spec.origin:
+            path = Path(spec.origin).parent / '.mim' / 'configs' / name
+            if path.is_file():
+                return str(path), scope
         return find(cfg_path, filename)
 
     return find_path

@@ -73,6 +73,27 @@ def test_a_name_that_we_do_not_have(tmp_path):
         find_config('xyz.py')
 
 
+@pytest.mark.parametrize(
+    'name',
+    [
+        'mmdet::_base_/default_runtime.py',
+        'mmseg::_base_/datasets/ade20k.py',
+        'mmpretrain::resnet/resnet18_8xb32_in1k.py',
+    ],
+)
+def test_a_config_of_a_library_is_found_without_its_metafiles(name, monkeypatch):
+    stock, scope = Config._get_cfg_path.__wrapped__(name, 'own.py')
+    monkeypatch.setattr('mmengine.config.utils.load', None)
+    path, same = Config._get_cfg_path(name, 'own.py')
+    assert os.path.samefile(path, stock) and same == scope
+
+
+def test_a_config_that_a_library_does_not_have(tmp_path):
+    path = write(tmp_path, "_base_ = 'mmdet::_base_/default_runtimes.py'\n")
+    with pytest.raises(UserError, match='own.py builds on a missing one: .*times.py'):
+        load_config(str(path))
+
+
 def test_stock_scripts_find_them_in_a_checkout(tmp_path):
     """It is on the path, and nothing is installed or imported before."""
     write(tmp_path, STOCK)
