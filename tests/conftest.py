@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from helpers.unformatted import leave_configs_unformatted
 from mmengine.registry import DefaultScope
 
 from mmrapidnet import compat
 
 compat.apply()
+leave_configs_unformatted()
 
 
 @pytest.fixture(scope='module', autouse=True)

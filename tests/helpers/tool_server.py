@@ -6,6 +6,7 @@ given bad input, and it is the same for all.
 
 import contextlib
 import functools
+import gc
 import json
 import multiprocessing
 import os
@@ -21,8 +22,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from mmengine.utils.dl_utils import collect_env
 
 from helpers.commands import REPO, find_script
+from helpers.unformatted import leave_configs_unformatted
 from mmrapidnet import compat
 
 _LIBRARIES = ('mmdet.apis', 'mmseg.apis', 'mmpretrain.apis')
@@ -85,6 +88,9 @@ def _import_libraries() -> None:
     for name in _LIBRARIES:
         if find_spec(name.partition('.')[0]):
             import_module(name)
+    leave_configs_unformatted()
+    collect_env()  # which remembers what compilers told it in a second
+    gc.freeze()  # what is imported is no garbage, and looked through for seconds
 
 
 def _fork(command: Sequence[str], cwd: str, folder: str, timeout: float) -> int | None:

@@ -157,6 +157,12 @@ def test_auto_scale_lr():
         options.enable_auto_scale_lr(cfg)
 
 
+def test_value_of_accumulate():
+    assert (options.batches('4'), options.batches('recipe')) == (4, 'recipe')
+    with pytest.raises(ValueError, match='invalid literal'):
+        options.batches('x')
+
+
 def test_resume_and_pretrained():
     cfg = load_config(DET)
     options.resume_from(cfg, 'auto')
