@@ -19,9 +19,9 @@ def run(tool, *arguments):
 
 
 def test_from_training_to_a_file(shapes_root, tmp_path):
-    plain = load_config(str(tiny_models.write_config('detector', tmp_path)))
+    plain = load_config(str(tiny_models.write_config('segmenter', tmp_path)))
     config, _ = write_in_python_style(plain, tmp_path)
-    root, work_dir = ('--data-root', shapes_root / 'coco'), tmp_path / 'run'
+    root, work_dir = ('--data-root', shapes_root / 'ade'), tmp_path / 'run'
     options = ('--work-dir', work_dir, *root, '--cfg-options', *SHORT)
     trained = run('train.py', config, '--amp', '--fast', *options)
     assert 'cannot be repeated' not in trained
