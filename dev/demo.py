@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from dev.comparison.runs import check_iters, shorten_schedule
+from dev.folders import check_renewable, renew_folder
 from dev.model_zoo.contact_sheet import draw_contact_sheet
 from dev.model_zoo.curves import read_scalars
 from dev.shapes_jobs import SEMFPN, Steps
@@ -16,7 +17,6 @@ from dev.subprocess_steps import print_now, relpath
 from mmrapidnet.apis.cli import main_guard
 from mmrapidnet.config.load import load_config
 from mmrapidnet.datasets.shapes import write_shapes
-from mmrapidnet.utils.folders import check_renewable, renew_folder
 
 ITERS = 60
 # Few, so that drawing them takes no time.

@@ -20,13 +20,13 @@ from rich.console import Console
 from rich.table import Table
 
 from dev.compare_checkpoints import iter_values, list_differences
+from dev.folders import OF_A_RUN, renew_folder
 from dev.subprocess_steps import last_checkpoint, print_command, print_now, relpath
 from mmrapidnet import compat
 from mmrapidnet.apis.cli import main_guard
 from mmrapidnet.checkpoints.state_dict import read_checkpoint, shorten
 from mmrapidnet.utils.atomic import PARTIAL
 from mmrapidnet.utils.errors import UserError
-from mmrapidnet.utils.folders import OF_A_RUN, renew_folder
 
 # What a run logs when it begins to train.
 _BEGINS = 'Checkpoints will be saved to'

@@ -18,6 +18,7 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
 
+from dev.folders import renew_folder
 from dev.model_zoo.coco_map import measure_map
 from dev.model_zoo.figures import BENCHMARKS, Metric
 from dev.model_zoo.markdown import make_table, place_in_page
@@ -29,7 +30,6 @@ from mmrapidnet.config.load import load_config
 from mmrapidnet.deploy.formats import FORMATS, load_format
 from mmrapidnet.utils.env import has_bf16, list_versions, processor_name
 from mmrapidnet.utils.errors import UserError
-from mmrapidnet.utils.folders import renew_folder
 
 # What a metric may be off by, in points (hundredths of the best value).
 BOUNDS = {'fp32': 0.1, 'fp16': 0.5, 'bf16': 0.5, 'int8': 0.5}

@@ -12,13 +12,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from dev.folders import check_renewable, renew_folder
 from dev.model_zoo.contact_sheet import draw_contact_sheet
 from dev.model_zoo.curves import draw_curves
 from dev.shapes_jobs import MASKRCNN, SEMFPN, Job, Steps
 from dev.subprocess_steps import print_now, relpath
 from mmrapidnet.apis.cli import main_guard
 from mmrapidnet.datasets.shapes import write_shapes
-from mmrapidnet.utils.folders import check_renewable, renew_folder
 
 JOBS = (MASKRCNN, SEMFPN)
 DRAWN = 8

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from mmrapidnet.apis import benchmark, benchmark_table, cli, latency
+from mmrapidnet.apis import benchmark, cli, latency
 
 
 def parse_args() -> argparse.Namespace:
@@ -69,10 +69,8 @@ def main() -> None:
     height, width = found.size
     title = f'{Path(args.config).name}, {height}x{width} (height x width)'
     console = Console(markup=False, emoji=False)
-    console.print(benchmark_table.make_table(found, title))
-    console.print(
-        benchmark_table.describe(found, settings), soft_wrap=True, highlight=False
-    )
+    console.print(benchmark.make_table(found, title))
+    console.print(benchmark.describe(found, settings), soft_wrap=True, highlight=False)
 
 
 if __name__ == '__main__':

@@ -9,11 +9,6 @@ from mmrapidnet.apis.cli import add_run_arguments, load_run_config, main_guard
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
 
-def batches(text: str) -> int | str:
-    # argparse converts the value that stands for none, too.
-    return text if text == 'recipe' else int(text)
-
-
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
@@ -42,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--accumulate',
         nargs='?',
-        type=batches,
+        type=options.batches,
         const='recipe',
         metavar='N',
         help='give each step the images of N batches, one batch at a time; without N '

@@ -25,7 +25,7 @@ from dev.benchmark.runtimes import (
 )
 from dev.model_zoo.classifiers import Complexity, measure
 from mmrapidnet.apis.latency import Call
-from mmrapidnet.utils.device import find_device
+from mmrapidnet.utils.env import find_device
 from mmrapidnet.utils.errors import UserError
 
 # Images of noise that int8 takes its ranges from: enough for latency, of no use for

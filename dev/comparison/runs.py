@@ -15,10 +15,10 @@ from typing import Any
 
 from mmengine.config import Config
 
+from dev.folders import OF_A_RUN, renew_folder
 from dev.subprocess_steps import last_checkpoint, print_now, relpath, run_tool
 from mmrapidnet.config.load import load_config
 from mmrapidnet.utils.errors import UserError
-from mmrapidnet.utils.folders import OF_A_RUN, renew_folder
 
 LEAST_ITERS = 2
 # How often a shortened run logs.

@@ -128,7 +128,7 @@ def load_config(
     work_dir: str | None = None,
     adapt: Callable[[Config], None] | None = None,
 ) -> Config:
-    """Mend the stack, then read the config that a command was called with.
+    """Patch the libraries, then read the config that a command was called with.
 
     Args:
         args: What a parser with `add_config_arguments` and ``config`` gave.

@@ -26,7 +26,7 @@ from mmrapidnet.deploy.preprocess import (
     read_image,
 )
 from mmrapidnet.engine.visualization import PredictionDrawer, name_outputs
-from mmrapidnet.utils.device import find_device
+from mmrapidnet.utils.env import find_device
 from mmrapidnet.utils.errors import UserError
 
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}

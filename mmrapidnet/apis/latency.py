@@ -41,20 +41,17 @@ class Timing:
     @property
     def median(self) -> float:
         """Half of the calls took less, in seconds."""
-        return self._percentile(50)
+        return float(np.percentile(self.seconds, 50))
 
     @property
     def p10(self) -> float:
         """A tenth of the calls took less, in seconds (interpolated)."""
-        return self._percentile(10)
+        return float(np.percentile(self.seconds, 10))
 
     @property
     def p90(self) -> float:
         """Nine tenths of the calls took less, in seconds (interpolated)."""
-        return self._percentile(90)
-
-    def _percentile(self, percent: float) -> float:
-        return float(np.percentile(self.seconds, percent))
+        return float(np.percentile(self.seconds, 90))
 
 
 @dataclass(frozen=True)
@@ -71,11 +68,31 @@ class Measurement:
     unsettled: int
 
 
+def settle_down() -> bool:
+    """Wait until the threads of this process rest, half a second at most.
+
+    After a call the threads of OpenMP, oneTBB and ONNX Runtime look for more work for
+    up to some milliseconds.  To forbid it would slow their own runtime down, so the
+    others wait for its end.
+
+    Returns:
+        Whether they rest, which is to use less than a tenth of a core.
+    """
+    end = time.perf_counter() + 0.5
+    while time.perf_counter() < end:
+        used, start = time.process_time(), time.perf_counter()
+        time.sleep(0.01)  # more than a tick of the kernel's account
+        used, passed = time.process_time() - used, time.perf_counter() - start
+        if used < 0.1 * passed:
+            return True
+    return False
+
+
 def interleave(
     calls: Mapping[str, Call],
     rounds: int = ROUNDS,
     warm_up: int = WARM_UP,
-    settle: Callable[[], bool] | None = None,
+    settle: Callable[[], bool] = settle_down,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Measurement:
     """Time calls in turns: each one once per round, in the given order.
@@ -95,7 +112,6 @@ def interleave(
     Returns:
         The timings.
     """
-    settle = settle or settle_down
     leads = {name: _warm_up(call, warm_up, clock) for name, call in calls.items()}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     unsettled = 0
@@ -109,32 +125,6 @@ def interleave(
             seconds[name].append(clock() - start)
     timings = {name: Timing(tuple(values)) for name, values in seconds.items()}
     return Measurement(timings, unsettled)
-
-
-def settle_down(most: float = 0.5, step: float = 0.01, idle: float = 0.1) -> bool:
-    """Wait until the threads of this process rest.
-
-    After a call the threads of OpenMP, oneTBB and ONNX Runtime look for more work for
-    up to some milliseconds.  To forbid it would slow their own runtime down, so the
-    others wait for its end.
-
-    Args:
-        most: Seconds to wait at most. Defaults to 0.5.
-        step: Seconds between two looks, longer than a tick of the kernel's account.
-            Defaults to 0.01.
-        idle: The share of one core under which a process rests. Defaults to 0.1.
-
-    Returns:
-        Whether they rest.
-    """
-    end = time.perf_counter() + most
-    while time.perf_counter() < end:
-        used, start = time.process_time(), time.perf_counter()
-        time.sleep(step)
-        used, passed = time.process_time() - used, time.perf_counter() - start
-        if used < idle * passed:
-            return True
-    return False
 
 
 def wait_for(device: str) -> None:

@@ -257,17 +257,15 @@ def _measure_roi_heads(model: nn.Module) -> list[Part]:
     }
     parts = []
     for name, module in _children(model.roi_head, 'roi_head'):
-        kind = name.split('.')[1]
-        macs = None
-        if boxes.get(kind) and not model.roi_head.with_shared_head:
+        params, kind = count_parameters(module), name.split('.')[1]
+        count, macs = boxes.get(kind), None
+        if count and not model.roi_head.with_shared_head:
             macs = _count_per_box(model.roi_head, kind, module)
-        if macs is None:
-            part = Part(name, count_parameters(module), None, 'not counted')
-        else:
-            note = f'{boxes[kind]} boxes'
-            part = Part(name, count_parameters(module), macs * boxes[kind], note)
-        parts.append(part)
-    return [part for part in parts if part.params]
+        if macs is not None:
+            parts.append(Part(name, params, macs * count, f'{count} boxes'))
+        elif params:
+            parts.append(Part(name, params, None, 'not counted'))
+    return parts
 
 
 def _count_per_box(roi_head: nn.Module, kind: str, head: nn.Module) -> int | None:

@@ -109,6 +109,21 @@ def accumulate(cfg: Config, parts: int | Literal['recipe']) -> None:
     loader['batch_size'] *= parts
 
 
+def batches(text: str) -> int | str:
+    """Read the value of ``--accumulate``.
+
+    Args:
+        text: A number, or 'recipe', which argparse reads for the option without one.
+
+    Returns:
+        The number, or 'recipe'.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    return text if text == 'recipe' else int(text)
+
+
 def _parts_of_recipe(cfg: Config) -> int:
     base = cfg.get('auto_scale_lr', {}).get('base_batch_size')
     if base is None:

@@ -50,7 +50,8 @@ def point_at_shapes(cfg: Config, root: str | Path, configs: str | Path) -> None:
     """
     scope = cfg.get('default_scope')
     model = cfg.get('model', {})
-    if scope not in _DONORS or (scope == 'mmdet' and not _predicts_masks(model)):
+    masks = any(part.get('mask_head') for part in _iter_dicts(model))
+    if scope not in _DONORS or (scope == 'mmdet' and not masks):
         raise UserError(
             f'--shapes: {cfg.filename} is of {scope} with the model '
             f'{model.get("type")}: it must be a detector with a mask head (mmdet) or '
@@ -76,10 +77,6 @@ def point_at_shapes(cfg: Config, root: str | Path, configs: str | Path) -> None:
             part['norm_eval'] = False
     if scope == 'mmseg':
         cfg.model.data_preprocessor.size = donor.model.data_preprocessor.size
-
-
-def _predicts_masks(model: dict[str, Any]) -> bool:
-    return any(part.get('mask_head') for part in _iter_dicts(model))
 
 
 def _iter_dicts(node: Any) -> Iterator[dict[str, Any]]:

@@ -122,7 +122,10 @@ def _check(cfg: Config, check_data: bool) -> None:
         )
     check_datasets(cfg, ['train_dataloader', 'val_dataloader'], thorough=check_data)
     if (cfg.model.get('head') or {}).get('distillation', 'none') != 'none':
-        _check_teacher(cfg)
+        # It needs mmpretrain.
+        from mmrapidnet.models.classifiers.teacher import check_teacher
+
+        check_teacher(cfg.model.get('teacher'))
 
 
 def _prepare(cfg: Config) -> Runner:
@@ -138,12 +141,6 @@ def _prepare(cfg: Config) -> Runner:
     check_fits(runner.model, *start)
     runner.register_hook(ResumeSettingsHook())
     return runner
-
-
-def _check_teacher(cfg: Config) -> None:
-    from mmrapidnet.models.classifiers.teacher import check_teacher
-
-    check_teacher(cfg.model.get('teacher'))
 
 
 def build_runner(cfg: Config) -> Runner:

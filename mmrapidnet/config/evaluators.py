@@ -42,12 +42,9 @@ def add_metric(cfg: Config, name: str, metric: dict[str, Any]) -> None:
 
 
 def evaluates_apart(evaluator: Any) -> bool:
-    """Whether each metric is of a data set of its own (mmdet's for several).
+    """Tell whether each metric is of a data set of its own (mmdet's for several).
 
     Args:
         evaluator: The config of an evaluator.
-
-    Returns:
-        Whether it is.
     """
     return isinstance(evaluator, dict) and 'dataset_prefixes' in evaluator

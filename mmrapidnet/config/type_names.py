@@ -119,19 +119,15 @@ def _registered_name(item: Any, scope: str | None) -> str | None:
     """The name of a class or function in a config of a scope, if it is registered."""
     with_scope = None
     for root in _ROOTS:
+        own = root.children.get(scope, root).module_dict
         for one in (root, *root.children.values()):
             for name, entry in one.module_dict.items():
                 if entry is item:
-                    if _means(name, root, scope) is item:
+                    # What the name means without a scope.
+                    if own.get(name, root.module_dict.get(name)) is item:
                         return name
                     with_scope = f'{one.scope}.{name}'
     return with_scope
-
-
-def _means(name: str, root: Registry, scope: str | None) -> Any:
-    """What a name without a scope means in a config of a scope."""
-    own = root.children.get(scope, root)
-    return own.module_dict.get(name, root.module_dict.get(name))
 
 
 def type_name(config: dict[str, Any]) -> str:

@@ -114,9 +114,11 @@ def _exchange(staged: Path, replaced: Path, out: Path) -> None:
         if place.exists() and place.is_dir() != (staged / name).is_dir():
             kind = 'folder' if place.is_dir() else 'file'
             raise UserError(f'{place} is a {kind}, which would be lost: move it away')
+    # On the disk before they get their names.
     for path in staged.rglob('*'):
         if path.is_file():
-            _sync(path)
+            with path.open('rb') as file:
+                os.fsync(file.fileno())
     out.parent.mkdir(parents=True, exist_ok=True)
     replaced.mkdir()
     try:
@@ -148,9 +150,3 @@ def _move(path: Path, folder: Path) -> None:
     """Move a file or folder, if it exists, into a folder of the same file system."""
     if path.exists():
         os.replace(path, folder / path.name)
-
-
-def _sync(path: Path) -> None:
-    """Let a file's content be on the disk before it gets its name."""
-    with path.open('rb') as file:
-        os.fsync(file.fileno())

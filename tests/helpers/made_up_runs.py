@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from mmrapidnet.utils.folders import MARKER
+from dev.folders import MARKER
 
 
 def make_run(

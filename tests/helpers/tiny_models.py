@@ -66,9 +66,20 @@ test_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False)
 }
 
 
-def write_config(kind: str, folder: Path) -> Path:
-    """Write the config of a small model: 'segmenter', 'detector' or 'classifier'."""
-    base, changes = CONFIGS[kind]
+def write_config(kind: str, folder: Path, base: str | None = None) -> Path:
+    """Write the config of a small model.
+
+    Args:
+        kind: 'segmenter', 'detector' or 'classifier'.
+        folder: Where it goes.
+        base: The config that it changes. Defaults to that of the smallest on Shapes, of
+            a classifier on ImageNet.
+
+    Returns:
+        Its path.
+    """
+    usual, changes = CONFIGS[kind]
+    base = base or usual
     path = folder / f'tiny_{kind}.py'
     path.write_text(f"_base_ = '{REPO / 'configs' / base}'\n{changes}")
     return path

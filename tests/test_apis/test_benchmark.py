@@ -8,7 +8,7 @@ import torch
 from helpers.tiny_models import load
 from rich.console import Console
 
-from mmrapidnet.apis import benchmark, benchmark_table
+from mmrapidnet.apis import benchmark
 from mmrapidnet.apis.latency import Timing
 from mmrapidnet.deploy.fuse import fuse
 from mmrapidnet.utils.errors import UserError
@@ -22,7 +22,7 @@ def test_a_detector_counts_what_it_finds(tmp_path):
     assert [row.name for row in found.rows] == ['PyTorch', 'PyTorch, fused']
     assert all(len(row.timing.seconds) == 2 for row in found.rows)
     assert all(0 <= row.objects <= 12 for row in found.rows)
-    text = benchmark_table.describe(found, FEW)
+    text = benchmark.describe(found, FEW)
     assert f'depends on: PyTorch: {found.rows[0].objects}; PyTorch, fused: ' in text
 
 
@@ -65,20 +65,20 @@ def test_files_that_cannot_be_compared(tmp_path, monkeypatch):
 
 
 def test_the_table_by_hand(monkeypatch):
-    monkeypatch.setattr(benchmark_table, 'has_bf16', lambda: False)
+    monkeypatch.setattr(benchmark, 'has_bf16', lambda: False)
     rows = [
         benchmark.Row('PyTorch', 'fp32', Timing((0.1, 0.2, 0.3)), 1.0, None),
         benchmark.Row('[b]a.xml', 'int8', Timing((0.05,) * 3), 4.0, None),
     ]
     found = benchmark.Benchmark('classifier', (224, 224), rows, unsettled=2)
     console = Console(markup=False, width=100, record=True)
-    console.print(benchmark_table.make_table(found, 'title'))
+    console.print(benchmark.make_table(found, 'title'))
     lines = [line for line in console.export_text().splitlines() if '│' in line]
     assert [line.replace('│', ' ').split() for line in lines] == [
         ['PyTorch', 'fp32', '200.000', '120.000', '280.000', '1.00'],
         ['[b]a.xml', 'int8', '50.000', '50.000', '50.000', '4.00'],
     ]
-    text = benchmark_table.describe(found, benchmark.Settings(rounds=3, warm_up=1))
+    text = benchmark.describe(found, benchmark.Settings(rounds=3, warm_up=1))
     assert 'percentile of 3 rounds after 1 to warm up' in text
     assert '2 calls began while other threads' in text
     assert 'no bf16: fp32 is computed in its place' in text

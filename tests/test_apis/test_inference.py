@@ -1,5 +1,6 @@
 """Drawing predictions: which pictures there are, where, and of what."""
 
+import weakref
 from pathlib import Path
 from statistics import median
 
@@ -14,7 +15,7 @@ from mmengine.config import Config
 from mmrapidnet.apis.inference import find_images, infer
 from mmrapidnet.engine import visualization as drawing
 from mmrapidnet.engine.visualization import name_outputs
-from mmrapidnet.utils.device import find_device
+from mmrapidnet.utils.env import find_device
 from mmrapidnet.utils.errors import UserError
 
 KINDS = ('segmenter', 'detector', 'classifier')
@@ -77,6 +78,24 @@ def test_sub_folders_are_kept(kind, run, tmp_path):
     assert len({picture.tobytes() for picture in pictures}) == 4
 
 
+def test_nothing_is_kept_of_an_image(run, tmp_path, monkeypatch):
+    samples, left = [], []
+    draw = drawing.PredictionDrawer.draw
+
+    def draw_and_look(drawer, image, sample, picture):
+        draw(drawer, image, sample, picture)
+        samples.append(weakref.ref(sample))
+        left.append(sum(old() is not None for old in samples))
+
+    monkeypatch.setattr(drawing.PredictionDrawer, 'draw', draw_and_look)
+    for seed in range(4):
+        write_image(tmp_path / 'images' / f'{seed}.png', seed=seed)
+    run('detector', tmp_path / 'images')
+    assert left == [1, 1, 1, 1]
+    assert not any(sample() for sample in samples)
+
+
+@pytest.mark.slow
 def test_memory_stays_flat(run, tmp_path, monkeypatch):
     """Of many images nothing is kept, not even the pixels."""
     shapes, held = [(300, 400, 3), (400, 300, 3), (200, 600, 3)], []

@@ -306,14 +306,28 @@ def test_folder_that_is_not_there(images, tmp_path):
     with pytest.raises(UserError, match=r'test is missing; expected there: one folder'):
         train(cfg)
     cfg = load_tiny(tmp_path, tmp_path / 'nowhere')
-    with pytest.raises(UserError, match=r'no data set at \S+nowhere/: \S+train is mis'):
+    message = (
+        r'no data set at \S+nowhere/: \S+nowhere/train is missing; expected there: one '
+        r'folder a class, or all images and \S*nowhere/meta/train.txt beside it; give '
+        'the folder with --data-root'
+    )
+    with pytest.raises(UserError, match=message):
         train(cfg)
 
 
 def test_teacher_that_is_not_there(images, tmp_path):
     """Said before anything is built."""
     cfg = load_tiny(tmp_path, images)
-    with pytest.raises(UserError, match=r'has no weights: give their file with'):
+    message = (
+        r'the teacher \(ImageClassifier\) has no weights: give their file with '
+        '--cfg-options model.teacher.checkpoint=FILE, or train without a teacher with '
+        '--cfg-options model.head.distillation=none'
+    )
+    with pytest.raises(UserError, match=message):
+        train(cfg)
+    cfg.model.teacher.checkpoint = 'nowhere.pth'
+    message = r'the teacher \(ImageClassifier\) has no file nowhere.pth'
+    with pytest.raises(UserError, match=message):
         train(cfg)
     assert not (tmp_path / 'run').exists()
 

@@ -3,9 +3,9 @@
 import json
 import re
 from functools import partial
-from pathlib import Path
 
 import pytest
+from helpers import tiny_models
 from helpers.commands import REPO, assert_one_line_error
 from helpers.tool_server import fork_tool
 from mmengine.config import Config
@@ -152,19 +152,21 @@ def test_command_lines_that_cannot_be(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('config', 'metrics', 'options'),
+    ('base', 'metrics', 'options'),
     [
         # Without a threshold even a detector that has just begun finds something.
         pytest.param(
-            'configs/maskrcnn_mobilenetv2_x1_4_coco.py',
+            'maskrcnn_rapidnet_ti_coco.py',
             {'coco/bbox_mAP', 'coco/segm_mAP'},
             ['model.test_cfg.rcnn.score_thr=0.0'],
             marks=pytest.mark.slow,
         ),
-        ('configs/semfpn_repvit_m1_1_ade20k.py', {'aAcc', 'mIoU', 'mAcc'}, []),
+        ('semfpn_rapidnet_ti_ade20k.py', {'aAcc', 'mIoU', 'mAcc'}, []),
     ],
 )
-def test_training_and_what_follows(config, metrics, options, shapes_root, tmp_path):
+def test_training_and_what_follows(base, metrics, options, shapes_root, tmp_path):
+    kind = 'detector' if base.startswith('maskrcnn') else 'segmenter'
+    config = tiny_models.write_config(kind, tmp_path, base)
     short = (
         'train_cfg.max_iters=2',
         'train_cfg.val_interval=2',
@@ -178,6 +180,8 @@ def test_training_and_what_follows(config, metrics, options, shapes_root, tmp_pa
             for name in ('train', 'val', 'test')
             for key in ('num_workers=0', 'persistent_workers=False')
         ),
+        # The recipe's is of another model.
+        'model.backbone.drop_path_rate=0.0',
         *options,
     )
     run, test = tmp_path / 'run', tmp_path / 'test'
@@ -196,21 +200,23 @@ def test_training_and_what_follows(config, metrics, options, shapes_root, tmp_pa
     assert tested['metrics'] == trained['metrics']
 
     # What the training wrote is the config of the model on Shapes for every other tool.
-    written = run / Path(config).name
+    written = run / config.name
     image = sorted((shapes_root / 'coco' / 'val2017').glob('*.jpg'))[0]
     drawn, exported = tmp_path / 'drawn', tmp_path / 'model.onnx'
     where = ('--config', written, '--checkpoint', checkpoint, '--out', drawn)
-    fused = tmp_path / 'fused.pth'
+    fused, before = tmp_path / 'fused.pth', written.read_text()
     for command in (
         ('infer.py', image, *where),
         ('check_dataset.py', written),
         ('fuse.py', checkpoint, fused, '--config', written),
         ('export.py', written, checkpoint, '--format', 'onnx', '--out', exported),
-        ('test.py', written, fused, '--work-dir', test),
+        ('test.py', written, fused),
     ):
         done = fork_tool(*command)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert len(list((drawn / 'vis').iterdir())) == 1
     assert exported.is_file()
-    tested = json.loads((test / 'metrics.json').read_text())
+    # Its work dir is the run's own, where no other run replaces it.
+    assert written.read_text() == before
+    tested = json.loads((run / 'metrics.json').read_text())
     assert tested['metrics'] == pytest.approx(trained['metrics'], abs=1e-3)

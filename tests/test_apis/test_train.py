@@ -1,15 +1,20 @@
 """How a run starts and what it leaves, in this process."""
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.killed_runs import load_short
+from helpers.killed_runs import KilledRun, load_short
 from mmengine.hooks import Hook
 
 from mmrapidnet.apis import options
+from mmrapidnet.apis.cli import INTERRUPTED
 from mmrapidnet.apis.train import build_runner, train
+from mmrapidnet.checkpoints.safe_load.load import load
 from mmrapidnet.config.load import check_work_dir
 from mmrapidnet.engine.dist import check_launcher
 from mmrapidnet.engine.hooks import check_warmup
@@ -71,6 +76,26 @@ def test_a_finished_run_keeps_its_metrics(shapes_root, tmp_path):
     again.resume = 'auto'
     train(again)
     assert metrics.read_text() == 'those of its validation'
+
+
+def test_an_interrupted_run_leaves_its_last_checkpoint(shapes_root, tmp_path):
+    options = {'train_cfg.max_iters': 1000}
+    cfg = load_short('detector', tmp_path, shapes_root, **options)
+    cfg.work_dir = str(tmp_path / 'run')
+    pointer = tmp_path / 'run' / 'last_checkpoint'
+    # Where the tests themselves run in the background, Ctrl-C is ignored.
+    run = KilledRun(
+        cfg, lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+    )
+    while run.process.is_alive() and not pointer.exists():
+        time.sleep(0.01)
+    os.kill(run.process.pid, signal.SIGINT)
+    assert run.end() == INTERRUPTED
+    assert run.log.read_text().splitlines()[-1] == 'interrupted'
+    assert 'Traceback' not in run.log.read_text()
+    checkpoint = load(pointer.read_text())
+    assert checkpoint['meta']['iter'] >= 1
+    assert 'optimizer' in checkpoint
 
 
 class Run:

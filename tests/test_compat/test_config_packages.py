@@ -21,7 +21,7 @@ STOCK = (
     + "'\n"
 )
 PRINT = """
-from mmengine.config import Config, config
+from mmengine.config import Config
 cfg = Config.fromfile('own.py')
 print(cfg.model.backbone.type, cfg.model.backbone.arch, cfg.default_scope)
 """
@@ -40,20 +40,6 @@ def test_a_config_from_elsewhere_builds_on_ours(tmp_path):
     assert own['model']['backbone'].pop('arch') == 'ti'
     assert ours['model']['backbone'].pop('arch') == 's'
     assert own == ours
-
-
-@pytest.mark.parametrize('library', ['mmdet', 'mmseg'])
-def test_bases_of_a_library(library, monkeypatch):
-    """They are where mmengine finds them, without a look at its metafiles."""
-    name = f'{library}::_base_/default_runtime.py'
-    path, scope = Config._get_cfg_path.__wrapped__(name, '')
-    with monkeypatch.context() as patch:
-        patch.delattr('mmengine.config.utils._get_cfg_metainfo')
-        found, found_scope = Config._get_cfg_path(name, '')
-    assert os.path.samefile(found, path)
-    assert found_scope == scope
-    with pytest.raises(FileNotFoundError):
-        Config._get_cfg_path(f'{library}::_base_/none.py', '')
 
 
 def test_parts_of_ours_among_others(tmp_path):
@@ -80,6 +66,27 @@ def test_a_name_that_we_do_not_have(tmp_path):
         load_config(str(path))
     with pytest.raises(FileNotFoundError, match='mmrapidnet has no config xyz.py$'):
         find_config('xyz.py')
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'mmdet::_base_/default_runtime.py',
+        'mmseg::_base_/datasets/ade20k.py',
+        'mmpretrain::resnet/resnet18_8xb32_in1k.py',
+    ],
+)
+def test_a_config_of_a_library_is_found_without_its_metafiles(name, monkeypatch):
+    stock, scope = Config._get_cfg_path.__wrapped__(name, 'own.py')
+    monkeypatch.setattr('mmengine.config.utils.load', None)
+    path, same = Config._get_cfg_path(name, 'own.py')
+    assert os.path.samefile(path, stock) and same == scope
+
+
+def test_a_config_that_a_library_does_not_have(tmp_path):
+    path = write(tmp_path, "_base_ = 'mmdet::_base_/default_runtimes.py'\n")
+    with pytest.raises(UserError, match='own.py builds on a missing one: .*times.py'):
+        load_config(str(path))
 
 
 def test_stock_scripts_find_them_in_a_checkout(tmp_path):

@@ -14,6 +14,7 @@ from mmengine.registry import HOOKS
 from torch import nn
 
 from mmrapidnet.apis import options
+from mmrapidnet.compat import config_packages
 from mmrapidnet.config.libraries import require_library
 from mmrapidnet.config.load import iter_datasets, load_config, move_data_root
 from mmrapidnet.datasets.check.precheck import check_datasets
@@ -106,6 +107,7 @@ def test_missing_or_broken_config(tmp_path):
 
 def test_config_of_a_library_that_is_not_installed(monkeypatch):
     monkeypatch.setattr('mmengine.config.config.is_installed', lambda package: False)
+    monkeypatch.setattr(config_packages, 'find_spec', lambda module: None)
     message = r'mmdet is not installed.* pip install "mmrapidnet\[det,seg,cls\]" brings'
     with pytest.raises(UserError, match=message):
         load_config(DET)
@@ -153,6 +155,12 @@ def test_auto_scale_lr():
     cfg.auto_scale_lr = dict(enable=False)
     with pytest.raises(UserError, match='--auto-scale-lr needs auto_scale_lr'):
         options.enable_auto_scale_lr(cfg)
+
+
+def test_value_of_accumulate():
+    assert (options.batches('4'), options.batches('recipe')) == (4, 'recipe')
+    with pytest.raises(ValueError, match='invalid literal'):
+        options.batches('x')
 
 
 def test_resume_and_pretrained():

@@ -10,7 +10,7 @@ import pytest
 from helpers.commands import REPO
 from helpers.tool_server import fork_tool
 
-from mmrapidnet.datasets.shapes import CLASSES
+from mmrapidnet.datasets.shapes import CLASSES, write_shapes
 
 OBJECTS = ('plate', 'box', 'warning sign', 'starfish', 'tyre', 'grave')
 SURFACES = ('table', *OBJECTS)
@@ -19,8 +19,12 @@ SPLITS = {'train': 'training', 'val': 'validation'}
 # The templates are made for full size; `make test` only has time for small images.
 SMALL = {
     'maskrcnn': [
-        f'{name}_dataloader.dataset.pipeline.{step}.scale=(160,160)'
-        for name, step in (('train', 2), ('val', 1), ('test', 1))
+        'model.train_cfg.rcnn.sampler.num=32',
+        'model.test_cfg.rpn.max_per_img=50',
+        *(
+            f'{name}_dataloader.dataset.pipeline.{step}.scale=(160,160)'
+            for name, step in (('train', 2), ('val', 1), ('test', 1))
+        ),
     ],
     'semfpn': [
         'train_dataloader.dataset.pipeline.2.scale=(256,128)',
@@ -42,23 +46,24 @@ SHORT = {
 CHECKPOINT = {'maskrcnn': 'epoch_1.pth', 'semfpn': 'iter_2.pth'}
 
 
-@pytest.fixture(scope='session')
-def own_data(shapes_root, tmp_path_factory):
+@pytest.fixture(scope='module')
+def own_data(tmp_path_factory):
     """Shapes, laid out as the templates ask for and under other names."""
-    root = tmp_path_factory.mktemp('own')
+    root, shapes = (tmp_path_factory.mktemp(name) for name in ('own', 'shapes'))
+    write_shapes(shapes, splits={'train': 4, 'val': 2}, image_size=96)
     rename = dict(zip(CLASSES, OBJECTS, strict=True))
     (root / 'annotations').mkdir()
     for split, ade_split in SPLITS.items():
-        images = shapes_root / 'coco' / f'{split}2017'
+        images = shapes / 'coco' / f'{split}2017'
         shutil.copytree(images, root / split)
         shutil.copytree(images, root / 'images' / split)
         name = f'annotations/instances_{split}2017.json'
-        content = json.loads((shapes_root / 'coco' / name).read_text())
+        content = json.loads((shapes / 'coco' / name).read_text())
         for category in content['categories']:
             category['name'] = rename[category['name']]
         (root / 'annotations' / f'{split}.json').write_text(json.dumps(content))
         (root / 'labels' / split).mkdir(parents=True)
-        for path in (shapes_root / 'ade' / 'annotations' / ade_split).iterdir():
+        for path in (shapes / 'ade' / 'annotations' / ade_split).iterdir():
             labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
             own = np.where(labels == 0, 255, labels - 1).astype(np.uint8)
             cv2.imwrite(str(root / 'labels' / split / path.name), own)

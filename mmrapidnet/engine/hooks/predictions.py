@@ -6,6 +6,7 @@ this module registers the hooks.
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,12 +37,23 @@ class _PredictionFilesHook(Hook):
         self.out_dir = Path(out_dir).absolute()
 
     def before_test(self, runner: Runner) -> None:
-        """Name the files."""
-        images = dict.fromkeys(_list_images(runner.test_dataloader.dataset))
+        """Name the files, none of which may be one that the test reads."""
+        images: dict[str, None] = {}
+        read = set()
+        for sample in _list_samples(runner.test_dataloader.dataset):
+            images[sample['img_path']] = None
+            paths = (sample['img_path'], sample.get('seg_map_path'))
+            read.update(os.path.realpath(path) for path in paths if path)
         self.files = {
             image: self.out_dir / name
             for image, name in name_outputs(images, self.suffix).items()
         }
+        for file in self.files.values():
+            if os.path.realpath(file) in read:
+                raise UserError(
+                    f'{file}, which the test reads, would be overwritten: give another '
+                    f'folder than {self.out_dir}'
+                )
 
     def after_test_iter(
         self,
@@ -116,11 +128,11 @@ class SaveLabelMapsHook(_PredictionFilesHook):
             raise UserError(f'{file} cannot be written: {error}') from error
 
 
-def _list_images(dataset: Any) -> Iterator[str]:
-    """The paths of a data set's images, also of one that wraps others."""
+def _list_samples(dataset: Any) -> Iterator[dict[str, Any]]:
+    """The records of a data set's samples, also of one that wraps others."""
     if isinstance(dataset, BaseDataset) or not hasattr(dataset, 'datasets'):
         for index in range(len(dataset)):
-            yield dataset.get_data_info(index)['img_path']
+            yield dataset.get_data_info(index)
         return
     for part in dataset.datasets:
-        yield from _list_images(part)
+        yield from _list_samples(part)

@@ -13,9 +13,9 @@ from torch import nn
 
 from dev.comparison import runs
 from dev.comparison.backbones import BACKBONES, compare, measure_used, median_seconds
+from dev.folders import renew_folder
 from mmrapidnet.utils.env import processor_name
 from mmrapidnet.utils.errors import UserError
-from mmrapidnet.utils.folders import renew_folder
 
 
 def make(out, model, seed, miou, seconds, iters=440) -> None:

@@ -1,6 +1,7 @@
 """Files of a test's predictions: one for each image, whatever the images are called."""
 
 import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from mmengine.structures import PixelData
 
 from mmrapidnet.apis import options
 from mmrapidnet.apis.test import test as run_test
-from mmrapidnet.engine.hooks.predictions import SaveLabelMapsHook
+from mmrapidnet.engine.hooks.predictions import DrawPredictionsHook, SaveLabelMapsHook
 from mmrapidnet.utils.errors import UserError
 
 SUBS = ('a', 'b')
@@ -139,3 +140,27 @@ def test_an_image_without_a_name(tmp_path):
     hook = SaveLabelMapsHook(str(tmp_path))
     with pytest.raises(UserError, match="keep 'img_path' in its meta_keys"):
         hook.after_test_iter(None, 0, None, [Sample()])
+
+
+class Samples(list):
+    """A data set of these records."""
+
+    def get_data_info(self, index):
+        return self[index]
+
+
+@pytest.mark.parametrize('folder', ['images', 'label_maps', 'link'])
+@pytest.mark.parametrize('kind', [SaveLabelMapsHook, DrawPredictionsHook])
+def test_what_the_test_reads_is_not_overwritten(kind, folder, tmp_path):
+    """As with a folder of the data set for --out or --show-dir."""
+    image, label_map = (tmp_path / name / 'a.png' for name in ('images', 'label_maps'))
+    sample = dict(img_path=str(image), seg_map_path=str(label_map))
+    (tmp_path / 'link').symlink_to('images')
+    dataset = Samples([sample, dict(img_path=str(tmp_path / 'images' / 'b.png'))])
+    runner = SimpleNamespace(test_dataloader=SimpleNamespace(dataset=dataset))
+    message = f'{folder}/a.png, which the test reads, would be overwritten: give anothe'
+    with pytest.raises(UserError, match=message):
+        kind(str(tmp_path / folder)).before_test(runner)
+    hook = SaveLabelMapsHook(str(tmp_path / 'new'))
+    hook.before_test(runner)
+    assert hook.files[str(image)] == tmp_path / 'new' / 'a.png'

@@ -7,11 +7,12 @@ from helpers.commands import REPO, assert_one_line_error
 from helpers.tool_server import fork_tool
 
 from dev.comparison.runs import Run, train_and_test
+from dev.folders import MARKER, OF_A_RUN, renew_folder
 from dev.kill_training import check_resume
 from dev.parity import check_parity
 from dev.quickstart import quickstart
 from mmrapidnet.utils.errors import UserError
-from mmrapidnet.utils.folders import MARKER, OF_A_RUN, check_only, renew_folder
+from mmrapidnet.utils.folders import check_only
 
 
 def fill(folder, *names):
