@@ -126,7 +126,7 @@ class RepViTBlock(nn.Module):
 
 
 class RepViTDownsample(nn.Module):
-    """Depthwise 3x3 of stride 2, 1x1 to the new width, channel mixer.
+    """Strided depthwise 3x3, 1x1 to the new width, channel mixer.
 
     Args:
         in_channels: Channels of the input.
@@ -134,6 +134,7 @@ class RepViTDownsample(nn.Module):
         norm_cfg: The normalisation.
         act_cfg: The activation.
         drop_path_rate: Rate of stochastic depth of the channel mixer.
+        stride: Of the depthwise convolution. Defaults to 2.
     """
 
     def __init__(
@@ -143,13 +144,14 @@ class RepViTDownsample(nn.Module):
         norm_cfg: dict[str, Any],
         act_cfg: dict[str, Any],
         drop_path_rate: float,
+        stride: int = 2,
     ) -> None:
         super().__init__()
         self.depthwise = ConvNormAct(
             in_channels,
             in_channels,
             3,
-            stride=2,
+            stride=stride,
             groups=in_channels,
             bias=False,
             norm_cfg=norm_cfg,
@@ -160,7 +162,7 @@ class RepViTDownsample(nn.Module):
         self.ffn = build_channel_mixer(out_channels, norm_cfg, act_cfg, drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From (N, C_in, H, W) to (N, C_out, ceil(H / 2), ceil(W / 2))."""
+        """From (N, C_in, H, W) to (N, C_out, ceil(H / stride), ceil(W / stride))."""
         return self.ffn(self.pointwise(self.depthwise(x)))
 
 
@@ -179,6 +181,9 @@ class RepViT(BaseBackbone):
             segmentation configs have it, or 'before_last', one block earlier, as
             the published detection configs (and timm) have it. The last stage is
             tapped at its end. Defaults to 'stage_end'.
+        last_stride: 2, or 1 for a last stage that keeps the resolution of the one
+            before, as the image encoder of RepViT-SAM has it (arXiv 2312.05760).
+            Defaults to 2.
         frozen_stages: 0 freezes the stem, i > 0 the stem and the first i stages,
             -1 nothing. Defaults to -1.
         norm_eval: Whether normalisation layers stay in evaluation mode while
@@ -195,8 +200,9 @@ class RepViT(BaseBackbone):
             normal (fan in) for convolutions, 1 and 0 for normalisations.
 
     Raises:
-        UserError: If ``arch`` is unknown or incomplete, or ``out_indices``,
-            ``tap``, ``frozen_stages`` or ``drop_path_rate`` do not fit it.
+        UserError: If ``arch`` is unknown or incomplete, ``last_stride`` is another
+            number, or ``out_indices``, ``tap``, ``frozen_stages`` or
+            ``drop_path_rate`` do not fit it.
 
     Examples:
         >>> import torch
@@ -227,6 +233,7 @@ class RepViT(BaseBackbone):
         in_channels: int = 3,
         out_indices: int | Sequence[int] = (0, 1, 2, 3),
         tap: str = 'stage_end',
+        last_stride: int = 2,
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
@@ -246,6 +253,9 @@ class RepViT(BaseBackbone):
             init_cfg=init_cfg,
         )
         self.tap = self._check_tap(tap)
+        if last_stride not in (1, 2):
+            raise UserError(f'last_stride={last_stride} of RepViT: choose 1 or 2')
+        self.last_stride = last_stride
         stem = build_stem(
             in_channels,
             self.arch['channels'][0],
@@ -256,6 +266,14 @@ class RepViT(BaseBackbone):
         )
         self._build(stem, self.arch['blocks'], drop_path_rate)
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Stride of each returned feature map, in pixels of the input."""
+        return tuple(
+            stride // 2 * self.last_stride if stage == LAST_STAGE else stride
+            for stage, stride in zip(self.out_indices, super().strides)
+        )
+
     def _build_stage(self, stage: int, rates: Sequence[float]) -> nn.Sequential:
         """A downsampling block (but in the first stage), then the others."""
         channels = self.arch['channels'][stage]
@@ -263,7 +281,8 @@ class RepViT(BaseBackbone):
         layers: list[nn.Module] = []
         if stage > 0:
             before = self.arch['channels'][stage - 1]
-            layers.append(RepViTDownsample(before, channels, *both, rates[0]))
+            stride = self.last_stride if stage == LAST_STAGE else 2
+            layers.append(RepViTDownsample(before, channels, *both, rates[0], stride))
         rest = rates[len(layers) :]
         for number, rate in enumerate(rest):
             # Every other block has it, but none has before a downsampling.
