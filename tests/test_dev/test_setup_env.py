@@ -106,6 +106,7 @@ class TestKeysAndRequirements:
             'det',
             'seg',
             'cls',
+            'sam',
             'tests',
             'build',
             'stack',
