@@ -251,5 +251,8 @@ def _suppress(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     """The indices of the boxes that non-maximum suppression keeps, the best first."""
     from mmcv.ops import nms
 
-    boxes = boxes.reshape(-1, 4).float()
-    return nms(boxes, scores.float().to(boxes.device), threshold)[1]
+    order = scores.argsort(descending=True, stable=True).to(boxes.device)
+    # Ranks for scores: of equal ones, the first goes first.
+    ranks = torch.arange(len(order), 0, -1, dtype=torch.float32, device=boxes.device)
+    boxes = boxes.reshape(-1, 4)[order].float()
+    return order[nms(boxes, ranks, threshold)[1]]
