@@ -16,6 +16,7 @@ from mmrapidnet.checkpoints.state_dict import read_checkpoint
 from mmrapidnet.config.load import load_config
 from mmrapidnet.deploy.loading import fill_model
 from mmrapidnet.models.sam import SegmentAnything
+from mmrapidnet.models.sam.image_decoder import ImageDecoder
 from mmrapidnet.utils.device import find_device
 from mmrapidnet.utils.errors import UserError
 
@@ -67,7 +68,7 @@ class SegmentAnythingPredictor:
 
     def reset_image(self) -> None:
         """Forget the image."""
-        self._decode = None
+        self._image: ImageDecoder | None = None
         self._original_size = self._input_size = (0, 0)
 
     @torch.no_grad()
@@ -93,8 +94,16 @@ class SegmentAnythingPredictor:
         resized = self.transform.apply_image(np.ascontiguousarray(image))
         batch = dict(inputs=[torch.from_numpy(resized).permute(2, 0, 1)])
         embedding = self.model(self.model.data_preprocessor(batch)['inputs'])
-        self._decode = self.model.build_decoder(embedding)
+        self._image = self.model.build_decoder(embedding)
         self._original_size, self._input_size = size, resized.shape[:2]
+
+    def get_image_embedding(self) -> Tensor:
+        """The embedding of the image, (1, C, h, w).
+
+        Raises:
+            UserError: If no image is set.
+        """
+        return self._decoder.embedding
 
     def predict(
         self,
@@ -197,8 +206,7 @@ class SegmentAnythingPredictor:
         Raises:
             UserError: As `predict_batch`.
         """
-        if self._decode is None:
-            raise UserError('no image is set: call set_image(image) before prompts')
+        decoder = self._decoder
         side = self.model.image_size // 4
         points, labels, boxes, masks = check_prompts(
             point_coords, point_labels, boxes, mask_input, self._original_size, side
@@ -208,8 +216,8 @@ class SegmentAnythingPredictor:
             points = self.transform.apply_coords(points, size)
         if boxes is not None:
             boxes = self.transform.apply_boxes(boxes, size)
-        device = self._decode.embedding.device
-        return self._decode(
+        device = decoder.embedding.device
+        return decoder(
             *(
                 None if x is None else torch.as_tensor(x, dtype=dtype, device=device)
                 for x, dtype in (
@@ -221,6 +229,12 @@ class SegmentAnythingPredictor:
             ),
             multimask_output=multimask_output,
         )
+
+    @property
+    def _decoder(self) -> ImageDecoder:
+        if self._image is None:
+            raise UserError('no image is set: call set_image(image) before prompts')
+        return self._image
 
     @torch.no_grad()
     def upscale(self, logits: Tensor) -> Tensor:

@@ -242,6 +242,8 @@ def test_prompts_before_an_image(predictor):
     predictor.reset_image()
     with pytest.raises(UserError, match='no image is set: call set_image'):
         predictor.predict(**BOX)
+    with pytest.raises(UserError, match='no image is set'):
+        predictor.get_image_embedding()
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def expected():
 
 
 def test_embedding_of_an_image(predictor, expected):
-    ours = predictor._decode.embedding[0, ::8, ::4, ::4]
+    ours = predictor.get_image_embedding()[0, ::8, ::4, ::4]
     assert largest_difference(ours, expected['embedding']) < 1e-4
 
 

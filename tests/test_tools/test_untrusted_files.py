@@ -33,6 +33,11 @@ def commands(shapes_root, tmp_path_factory):
             '--out',
             folder / 'seen',
         ),
+        'segment': (
+            *('segment_anything.py', image, '--everything', '--checkpoint', file),
+            *('--config', REPO / 'configs' / 'sam_repvit_m2_3.py'),
+            *('--out', folder / 'segmented'),
+        ),
         'export': (
             'export.py',
             config,
@@ -86,6 +91,7 @@ NAMES = (
     'train, Pretrained',
     'train, teacher',
     'benchmark',
+    'segment',
 )
 
 
