@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,29 +159,15 @@ def _read_image(path: str) -> np.ndarray:
 
 
 def _read_boxes(
-    prompts: Prompts, paths: Sequence[str]
+    prompts: Prompts, paths: Collection[str]
 ) -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]]]:
-    """The records of each image in ``boxes_from``, and all categories."""
-    if prompts.boxes_from is None:
-        return {}, [_OBJECT]
+    """The boxes of each image in ``boxes_from``, and all categories."""
     source = prompts.boxes_from
+    if source is None:
+        return {}, [_OBJECT]
     try:
         content = json.loads(Path(source).read_text(encoding='utf-8'))
-        if isinstance(content, dict):
-            names = {image['id']: image['file_name'] for image in content['images']}
-            records = content['annotations']
-            categories = content['categories']
-        else:
-            records = [r for r in content if r.get('score', 1) >= prompts.score_thr]
-            names = {r['image_id']: str(r['image_id']) for r in content}
-            ids = sorted({record['category_id'] for record in content})
-            categories = [dict(id=number, name=str(number)) for number in ids]
-        boxes = defaultdict(list)
-        for record in records:
-            x, y, width, height = record['bbox']
-            box = [x, y, x + width, y + height]
-            stem = _normalise(names[record['image_id']])
-            boxes[stem].append(dict(box=box, category_id=record['category_id']))
+        boxes, categories = _parse_boxes(content, prompts.score_thr)
     except OSError as error:
         raise UserError(f'{source} cannot be read: {error.strerror}') from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -198,6 +184,27 @@ def _read_boxes(
             'or file_name is to be the name of an image'
         )
     return found, categories
+
+
+def _parse_boxes(
+    content: Any, score_thr: float
+) -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]]]:
+    """The boxes by the name of their image, and all categories."""
+    if isinstance(content, dict):
+        names = {image['id']: image['file_name'] for image in content['images']}
+        records, categories = content['annotations'], content['categories']
+    else:
+        names = {record['image_id']: str(record['image_id']) for record in content}
+        records = [r for r in content if r.get('score', 1) >= score_thr]
+        ids = sorted({record['category_id'] for record in content})
+        categories = [dict(id=number, name=str(number)) for number in ids]
+    boxes = defaultdict(list)
+    for record in records:
+        x, y, width, height = record['bbox']
+        boxes[_normalise(names[record['image_id']])].append(
+            dict(box=[x, y, x + width, y + height], category_id=record['category_id'])
+        )
+    return boxes, categories
 
 
 def _normalise(name: str) -> str:
@@ -220,43 +227,49 @@ def _segment(
 ) -> list[dict[str, Any]]:
     """COCO's records of the masks of an image, without their ids."""
     if prompts.everything:
-        generator = AutomaticMaskGenerator(
-            predictor, output_mode='coco_rle', show_progress=show_progress
-        )
-        return [
-            dict(
-                category_id=_OBJECT['id'],
-                segmentation=record['segmentation'],
-                area=record['area'],
-                bbox=record['bbox'],
-                score=record['predicted_iou'],
-                stability_score=record['stability_score'],
-            )
-            for record in generator.generate(pixels)
-        ]
+        return _segment_everything(predictor, pixels, show_progress)
     predictor.set_image(pixels)
-    if prompts.boxes_from is not None:
-        boxes = [record['box'] for record in given]
-        names = [record['category_id'] for record in given]
-    else:
-        boxes, names = list(prompts.boxes), [_OBJECT['id']] * len(prompts.boxes)
     if prompts.points:
-        coords, labels = prompts.read_points()
-        box = boxes[0] if boxes else None
-        # What a single click means is open: the best of three masks.
-        several = len(coords) == 1 and box is None
-        masks, ious, _ = predictor.predict(
-            coords, labels, box, multimask_output=several
-        )
-        best = int(ious.argmax())
-        return [_make_record(masks[best], ious[best], _OBJECT['id'])]
-    if not boxes:
+        return [_segment_points(predictor, prompts)]
+    if prompts.boxes:
+        given = [dict(box=box, category_id=_OBJECT['id']) for box in prompts.boxes]
+    if not given:
         return []
+    boxes = [record['box'] for record in given]
     masks, ious, _ = predictor.predict_batch(boxes=boxes, multimask_output=False)
     return [
-        _make_record(mask, iou, name)
-        for mask, iou, name in zip(masks[:, 0], ious[:, 0], names)
+        _make_record(mask, iou, record['category_id'])
+        for mask, iou, record in zip(masks[:, 0], ious[:, 0], given)
     ]
+
+
+def _segment_everything(
+    predictor: SegmentAnythingPredictor, pixels: np.ndarray, show_progress: bool
+) -> list[dict[str, Any]]:
+    generator = AutomaticMaskGenerator(
+        predictor, output_mode='coco_rle', show_progress=show_progress
+    )
+    same = ('segmentation', 'area', 'bbox', 'stability_score')
+    return [
+        dict(
+            category_id=_OBJECT['id'],
+            score=record['predicted_iou'],
+            **{name: record[name] for name in same},
+        )
+        for record in generator.generate(pixels)
+    ]
+
+
+def _segment_points(
+    predictor: SegmentAnythingPredictor, prompts: Prompts
+) -> dict[str, Any]:
+    coords, labels = prompts.read_points()
+    box = prompts.boxes[0] if prompts.boxes else None
+    # What a single click means is open: the best of three masks.
+    several = len(coords) == 1 and box is None
+    masks, ious, _ = predictor.predict(coords, labels, box, multimask_output=several)
+    best = int(ious.argmax())
+    return _make_record(masks[best], ious[best], _OBJECT['id'])
 
 
 def _make_record(mask: np.ndarray, iou: float, category: int) -> dict[str, Any]:
