@@ -5,8 +5,8 @@ import pytest
 import torch
 from helpers import tiny_models, tiny_sam
 from pycocotools import mask as coco_mask
-from torch import nn
 
+from dev.segment_anything_speed import as_package_model
 from mmrapidnet.apis import AutomaticMaskGenerator, SegmentAnythingPredictor
 from mmrapidnet.utils.errors import UserError
 
@@ -46,16 +46,7 @@ def ready(predictor):
 @pytest.fixture(scope='module')
 def sam(predictor):
     """The same model as segment-anything has it."""
-    from segment_anything.modeling import Sam
-
-    class Encoder(nn.Module):
-        img_size = SIZE
-
-        def forward(self, image):
-            return predictor.model(image)
-
-    model = predictor.model
-    return Sam(Encoder(), model.prompt_encoder, model.mask_decoder).eval()
+    return as_package_model(predictor.model)
 
 
 # ------------------------------------------------------------- the predictor
