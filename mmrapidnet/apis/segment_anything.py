@@ -50,12 +50,7 @@ class SegmentAnythingPredictor:
         device: str | None = None,
     ) -> None:
         cfg = config if isinstance(config, Config) else load_config(str(config))
-        kind = (cfg.get('model') or {}).get('type')
-        if kind != SegmentAnything.__name__:
-            raise UserError(
-                f'{cfg.filename} is the config of a {kind}: give one of a '
-                'SegmentAnything, such as configs/sam_repvit_m2_3.py'
-            )
+        _check_config(cfg)
         found = find_device(device)
         content = read_checkpoint(str(checkpoint))
         model = MODELS.build(cfg.model).eval()
@@ -247,6 +242,16 @@ class SegmentAnythingPredictor:
             (B, M, H, W), logits.
         """
         return self.model.upscale_masks(logits, self._input_size, self._original_size)
+
+
+def _check_config(cfg: Config) -> None:
+    kind = (cfg.get('model') or {}).get('type')
+    found = MODELS.get(kind) if isinstance(kind, str) else kind
+    if not (isinstance(found, type) and issubclass(found, SegmentAnything)):
+        raise UserError(
+            f'{cfg.filename} is the config of a {kind}: give one of a SegmentAnything, '
+            'such as configs/sam_repvit_m2_3.py'
+        )
 
 
 def _check_image(image: Any, transform: Any) -> tuple[int, int]:

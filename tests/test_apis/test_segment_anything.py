@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from helpers import tiny_models, tiny_sam
+from mmengine.config import Config
 from pycocotools import mask as coco_mask
 
 from dev.segment_anything_speed import as_package_model
 from mmrapidnet.apis import AutomaticMaskGenerator, SegmentAnythingPredictor
+from mmrapidnet.models import SegmentAnything
 from mmrapidnet.utils.errors import UserError
 
 SIZE = tiny_sam.IMAGE_SIZE
@@ -266,11 +268,23 @@ def test_bad_settings_of_automatic_masks(predictor):
         AutomaticMaskGenerator(predictor, output_mode='png')
 
 
+def test_models_of_ones_own(files):
+    class Own(SegmentAnything):
+        pass
+
+    for kind in (Own, SegmentAnything):
+        cfg = Config(dict(model=dict(tiny_sam.MODEL, type=kind)))
+        predictor = SegmentAnythingPredictor(cfg, files[1], device='cpu')
+        assert type(predictor.model) is kind
+
+
 def test_other_models(files, tmp_path):
     config, checkpoint = files
     detector = tiny_models.write_config('detector', tmp_path)
     with pytest.raises(UserError, match='is the config of a MaskRCNN: give one of a'):
         SegmentAnythingPredictor(detector, checkpoint)
+    with pytest.raises(UserError, match='is the config of a None'):
+        SegmentAnythingPredictor(Config(dict()), checkpoint)
     state = {'roi_head.bbox_head.fc_cls.weight': torch.zeros(2, 2)}
     torch.save({'state_dict': state}, tmp_path / 'detector.pth')
     with pytest.raises(UserError, match='matches nothing of SegmentAnything') as caught:
