@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, scaled_dot_product_attention
+from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention
 
 if TYPE_CHECKING:
     from segment_anything.modeling import MaskDecoder, PromptEncoder
@@ -149,8 +149,7 @@ class ImageDecoder:
                 image = _ChangedImages(layer, pixels, self.position)
             queries = layer.norm2(queries + image.read(queries + tokens))
             queries = layer.norm3(queries + layer.mlp(queries))
-            change = image.write(queries + tokens, queries)
-            pixels = layer.norm4(image.pixels + change)
+            pixels = layer.norm4(image.write(queries + tokens, queries))
         attention = transformer.final_attn_token_to_image
         read = _read(attention, queries + tokens, pixels, pixels + self.position)
         return transformer.norm_final_attn(queries + read), pixels
@@ -194,9 +193,10 @@ class _SharedImage:
         return self.reader.out_proj(seen.transpose(1, 2).flatten(2))
 
     def write(self, keys: Tensor, values: Tensor) -> Tensor:
-        """How the tokens change the pixels, (B, h w, C)."""
+        """The pixels after they have looked at the tokens, (B, h w, C)."""
         keys = _split_heads(self.writer, self.writer.k_proj(keys))
-        return _write(self.writer, keys @ self.queries.transpose(2, 3), values)
+        scores = keys @ self.queries.transpose(2, 3)
+        return _write(self.writer, scores, values, self.pixels)
 
 
 class _ChangedImages:
@@ -215,12 +215,12 @@ class _ChangedImages:
         return _read(self.reader, queries, self.pixels, self.placed)
 
     def write(self, keys: Tensor, values: Tensor) -> Tensor:
-        """How the tokens change the pixels, (B, h w, C)."""
+        """The pixels after they have looked at the tokens, (B, h w, C)."""
         keys = _split_heads(self.writer, self.writer.k_proj(keys))
         scores = _compare(self.writer.q_proj, keys, self.placed)
         # Softmax over the tokens does not cancel what the bias adds to each.
         bias = self.writer.q_proj.bias.view(keys.shape[1], -1, 1)
-        return _write(self.writer, scores + keys @ bias, values)
+        return _write(self.writer, scores + keys @ bias, values, self.pixels)
 
 
 def _read(
@@ -243,14 +243,18 @@ def _compare(projection: nn.Linear, tokens: Tensor, pixels: Tensor) -> Tensor:
     return scores.unflatten(1, tokens.shape[1:3])
 
 
-def _write(attention: Attention, scores: Tensor, values: Tensor) -> Tensor:
-    """Attention from pixels to tokens (B, N, C), from scores (B, heads, N, h w)."""
+def _write(
+    attention: Attention, scores: Tensor, values: Tensor, pixels: Tensor
+) -> Tensor:
+    """Pixels after their attention to tokens, from scores (B, heads, N, h w)."""
     values = _split_heads(attention, attention.v_proj(values))
     weights = (scores / math.sqrt(values.shape[-1])).softmax(2)
     # (C, heads, c) to (heads, c, C)
     out = attention.out_proj.weight.unflatten(1, (attention.num_heads, -1))
-    out = (values @ out.permute(1, 2, 0)).flatten(1, 2)
-    return weights.flatten(1, 2).transpose(1, 2) @ out + attention.out_proj.bias
+    # A part of the bias for each head, whose weights add up to 1.
+    bias = attention.out_proj.bias / attention.num_heads
+    out = (values @ out.permute(1, 2, 0) + bias).flatten(1, 2)
+    return torch.baddbmm(pixels, weights.flatten(1, 2).transpose(1, 2), out)
 
 
 def _split_heads(attention: Attention, x: Tensor) -> Tensor:
@@ -265,8 +269,8 @@ def _weight_of_heads(projection: nn.Linear, heads: int) -> Tensor:
 
 def _upscale(conv: nn.ConvTranspose2d, x: Tensor) -> Tensor:
     """A transposed convolution of stride 2, from (..., C) to (..., 2, 2, C')."""
-    weight = conv.weight.permute(0, 2, 3, 1)  # (C, 2, 2, C')
-    return (x @ weight.flatten(1)).unflatten(-1, weight.shape[1:]) + conv.bias
+    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (2 2 C', C)
+    return linear(x, weight, conv.bias.repeat(4)).unflatten(-1, (2, 2, -1))
 
 
 def _to_rows(x: Tensor) -> Tensor:
