@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from segment_anything.modeling import MaskDecoder, PromptEncoder
     from segment_anything.modeling.transformer import Attention, TwoWayAttentionBlock
 
-# Prompts at a time: what is between two layers stays in the processor's cache.
+# Prompts at a time for each thread: what is between two layers stays in its cache.
 CHUNK = 4
 
 
@@ -81,12 +81,13 @@ class ImageDecoder:
         """
         prompts = (points, labels, boxes, masks)
         count = next(len(prompt) for prompt in prompts if prompt is not None)
+        step = CHUNK * torch.get_num_threads()
         chunks = [
             self._predict(
-                *(None if p is None else p[first : first + CHUNK] for p in prompts),
+                *(None if p is None else p[first : first + step] for p in prompts),
                 multimask_output,
             )
-            for first in range(0, max(count, 1), CHUNK)
+            for first in range(0, max(count, 1), step)
         ]
         logits, ious = zip(*chunks)
         return torch.cat(logits), torch.cat(ious)
