@@ -51,7 +51,7 @@ setup: python  ## make the environment
 	@$(SETUP)
 
 setup-tests: python
-	@$(SETUP) --extras tests onnx openvino coreml ncnn
+	@$(SETUP) --extras tests sam onnx openvino coreml ncnn
 
 setup-docs: python
 	@$(SETUP) --extras docs

@@ -75,7 +75,11 @@ class Develop(develop):
         place_mim_files(ROOT / 'mmrapidnet', link)
 
 
-EXTRAS = ('det', 'seg', 'cls', 'onnx', 'openvino', 'coreml', 'ncnn', 'tests', 'docs')
+EXTRAS = (
+    *('det', 'seg', 'cls', 'sam'),
+    *('onnx', 'openvino', 'coreml', 'ncnn'),
+    *('tests', 'docs'),
+)
 extras = {name: read_requirements(name) for name in EXTRAS}
 extras['all'] = extras['det'] + extras['seg'] + extras['cls']
 

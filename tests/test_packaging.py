@@ -118,7 +118,7 @@ def test_metadata(wheel):
     assert fields['Requires-Python'] == '>=3.10'
     extras = set(fields.get_all('Provides-Extra'))
     formats = {'onnx', 'openvino', 'coreml', 'ncnn'}
-    assert extras == {'det', 'seg', 'cls', 'tests', 'docs', 'all', *formats}
+    assert extras == {'det', 'seg', 'cls', 'sam', 'tests', 'docs', 'all', *formats}
 
     requirements = [
         line.replace(' ', '').replace('"', "'").replace('(', '').replace(')', '')

@@ -44,6 +44,7 @@ def main_guard(main: Callable[[], None]) -> None:
     Args:
         main: The command, without arguments.
     """
+    _hide_other_scripts()
     try:
         main()
     except UserError as error:
@@ -57,6 +58,16 @@ def main_guard(main: Callable[[], None]) -> None:
             line = _in_one_line(f'{type(error).__name__}: {error}')
             print(f'error: {_which_rank()}{line}', file=sys.stderr)
         raise
+
+
+def _hide_other_scripts() -> None:
+    """Import nothing from the folder of the script, which Python looks into first.
+
+    There ``segment_anything.py`` would stand for the package of that name.
+    """
+    script = Path(sys.argv[0])
+    if script.is_file() and Path(sys.path[0]) == script.resolve().parent:
+        del sys.path[0]
 
 
 def _which_rank() -> str:

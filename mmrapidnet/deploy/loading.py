@@ -48,7 +48,23 @@ def load_model(cfg: Config, content: dict[str, Any], checkpoint: str) -> nn.Modu
         UserError: If the library is not installed, or the checkpoint does not fill
             the model.
     """
-    model = build_model(cfg).eval()
+    return fill_model(build_model(cfg).eval(), content, checkpoint)
+
+
+def fill_model(model: nn.Module, content: dict[str, Any], checkpoint: str) -> nn.Module:
+    """Fill a model from a checkpoint.
+
+    Args:
+        model: The model.
+        content: The content of the checkpoint, of a fused model or not.
+        checkpoint: Its name, for messages.
+
+    Returns:
+        The model; a fused one if the checkpoint is of such a model.
+
+    Raises:
+        UserError: If the checkpoint does not fill the model.
+    """
     if is_fused_checkpoint(content):
         model = fuse(model)
     check_fits(model, content, checkpoint)

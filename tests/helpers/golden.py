@@ -49,3 +49,35 @@ def expected(model: str) -> dict[str, torch.Tensor]:
 def largest_difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     """Maximum absolute difference over maximum absolute value."""
     return ((ours - theirs).abs().max() / theirs.abs().max()).item()
+
+
+def sam_image(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image, uint8 (height, width, 3), RGB, and a mask prompt (1, 256, 256)."""
+    rng = _rng(f'sam-image-{height}x{width}')
+    coarse = rng.uniform(0, 255, (height // 32, width // 32, 3))
+    coarse = np.kron(coarse, np.ones((32, 32, 1)))
+    pixels = np.round(coarse * 0.7 + rng.uniform(0, 76, (height, width, 3)))
+    mask = np.kron(rng.standard_normal((1, 32, 32)), np.ones((8, 8))) * 4
+    return pixels.clip(0, 255).astype(np.uint8), mask
+
+
+def sam_prompts(height: int, width: int) -> dict[str, dict]:
+    """Prompts in pixels of the image, as a predictor takes them."""
+
+    def point(x: float, y: float) -> list[float]:
+        return [x * width, y * height]
+
+    box = point(0.2, 0.15) + point(0.7, 0.8)
+    return {
+        'point': dict(point_coords=[point(0.35, 0.4)], point_labels=[1]),
+        'points': dict(
+            point_coords=[point(0.35, 0.4), point(0.6, 0.7)],
+            point_labels=[1, 0],
+            multimask_output=False,
+        ),
+        'box': dict(box=box, multimask_output=False),
+        'box_point': dict(point_coords=[point(0.5, 0.5)], point_labels=[1], box=box),
+        'mask_point': dict(
+            point_coords=[point(0.25, 0.3)], point_labels=[1], multimask_output=False
+        ),
+    }

@@ -52,7 +52,15 @@ def assert_every_path_moves(config, new_root):
 
 
 @pytest.mark.parametrize(
-    'name', one_per_family([path.name for path in sorted(CONFIGS.glob('*.py'))])
+    'name',
+    # A model alone has no data.
+    one_per_family(
+        [
+            path.name
+            for path in sorted(CONFIGS.glob('*.py'))
+            if not path.name.startswith('sam_')
+        ]
+    ),
 )
 def test_data_root_moves_every_path(name):
     assert_every_path_moves(CONFIGS / name, '/elsewhere/set/')

@@ -22,6 +22,7 @@ CONFIGS = sorted(
     path.name
     for path in (REPO / 'configs').glob('*.py')
     if not path.name.endswith(('_in1k.py', '_shapescls.py'))
+    and not path.name.startswith('sam_')
 )
 CHANNELS = {
     'rapidnet': {

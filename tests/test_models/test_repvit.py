@@ -73,6 +73,31 @@ def test_bad_taps():
         RepViT(arch=single, tap='before_last')
 
 
+def test_a_last_stage_that_keeps_the_resolution():
+    """The same parameters, read at twice the resolution."""
+    torch.manual_seed(0)
+    usual = randomize_norms(RepViT(arch=TINY)).eval()
+    dense = RepViT(arch=TINY, last_stride=1).eval()
+    dense.load_state_dict(usual.state_dict())
+    assert usual.strides == (4, 8, 16, 32)
+    assert dense.strides == (4, 8, 16, 16)
+    assert RepViT(arch=TINY, last_stride=1, out_indices=2).strides == (16,)
+    x = torch.randn(1, 3, 64, 96)
+    expected, features = usual(x), dense(x)
+    for ours, theirs in zip(features[:3], expected[:3]):
+        assert torch.equal(ours, theirs)
+    assert features[3].shape == (1, 10, 4, 6)
+    # The strided convolution leaves out every other one of these pixels.
+    pixels = dense.stages[3][0].depthwise(features[2])
+    left = usual.stages[3][0].depthwise(features[2])
+    torch.testing.assert_close(pixels[..., ::2, ::2], left)
+
+
+def test_bad_last_stride():
+    with pytest.raises(UserError, match='last_stride=3 of RepViT: choose 1 or 2'):
+        RepViT(arch=TINY, last_stride=3)
+
+
 # timm counts a stage's last block to the next stage's downsampling.
 TIMM = {
     'm0_6': dict(embed_dim=(40, 80, 160, 320), depth=(1, 1, 8, 1)),

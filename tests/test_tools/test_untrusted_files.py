@@ -2,7 +2,7 @@
 
 import pytest
 from helpers import malicious_files, tiny_models, tiny_pretraining
-from helpers.commands import assert_one_line_error, run_tool
+from helpers.commands import REPO, assert_one_line_error, run_tool
 from helpers.tool_server import fork_tool
 
 FILES = ('zip: os.system', 'bare pickle, protocol 4', 'zip: tensor state', 'zip bomb')
@@ -32,6 +32,11 @@ def commands(shapes_root, tmp_path_factory):
             file,
             '--out',
             folder / 'seen',
+        ),
+        'segment': (
+            *('segment_anything.py', image, '--everything', '--checkpoint', file),
+            *('--config', REPO / 'configs' / 'sam_repvit_m2_3.py'),
+            *('--out', folder / 'segmented'),
         ),
         'export': (
             'export.py',
@@ -86,6 +91,7 @@ NAMES = (
     'train, Pretrained',
     'train, teacher',
     'benchmark',
+    'segment',
 )
 
 

@@ -71,8 +71,8 @@ def convert_checkpoint(
 
     Args:
         src: The published file: of a classifier of RapidNet, MobileViG or RepViT
-            (the authors' or timm's), or of a Mask R-CNN (mmdet 2.x) or Semantic FPN
-            (mmseg 0.x) with one.
+            (the authors' or timm's), of a Mask R-CNN (mmdet 2.x) or Semantic FPN
+            (mmseg 0.x) with one, or of RepViT-SAM.
         dst: The file to write: ``.safetensors`` in that format, any other as
             ``torch.save`` does it.
         model: The model that is expected, such as 'rapidnet_s'. Defaults to the one
@@ -133,7 +133,7 @@ def _detect(weights: dict[str, Tensor], src: Path) -> Kind:
         raise UserError(
             f'{src} is not a published checkpoint that can be converted: expected a '
             f'classifier ({", ".join(titles)}) or one of '
-            f'{" and ".join(method.title for method in DENSE_MODELS)} on such a '
+            f'{", ".join(method.title for method in DENSE_MODELS)} on such a '
             f'backbone, but found {shorten(weights) or "no weights"}'
         )
     return kind

@@ -41,7 +41,34 @@ class Kind:
     @property
     def prefix(self) -> str:
         """What precedes the backbone's names in the file."""
-        return BACKBONE if self.method else ''
+        return self.method.prefix if self.method else ''
+
+    def published_keys(self, names: Iterable[str]) -> dict[str, str]:
+        """The names in the file, of our names; `KeyMap.published_keys` for all kinds.
+
+        Args:
+            names: The names of all tensors of a model.
+
+        Returns:
+            The published name of each.
+
+        Raises:
+            KeyError: If the published network has no such tensor.
+        """
+        published = self.key_map.published_keys(names, self.prefix)
+        if self.method is None:
+            return published
+        return {
+            ours: theirs
+            if ours.startswith(BACKBONE)
+            else self.method.published_key(ours)
+            for ours, theirs in published.items()
+        }
+
+    def is_of_backbone(self, name: str) -> bool:
+        """Whether a published name is of the backbone (or its classifier)."""
+        others = self.method.renamed.values() if self.method else ()
+        return name.startswith(self.prefix) and name.rpartition('.')[0] not in others
 
     def __str__(self) -> str:
         if self.method:
@@ -74,7 +101,7 @@ def find_kind(names: Iterable[str]) -> Kind | None:
             return Kind(key_map)
     for key_map in AUTHORS:
         for method in DENSE_MODELS:
-            if has(BACKBONE + key_map.signature) and has(method.marker):
+            if has(method.prefix + key_map.signature) and has(method.marker):
                 return Kind(key_map, method)
     return None
 

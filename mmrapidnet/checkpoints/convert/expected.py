@@ -94,15 +94,17 @@ def dense_shapes(
         UserError: If there is no config for such a model, its library is not
             installed, or the file has no classifier.
     """
-    path = Path(configs) / f'{method.name}_{key_map.family}_{arch}_{method.dataset}.py'
+    path = Path(configs) / method.config_name(key_map.family, arch)
     if not path.is_file():
-        pattern = f'{method.name}_{key_map.family}_*_{method.dataset}.py'
+        pattern = method.config_name(key_map.family, '*')
         found = ', '.join(sorted(p.name for p in path.parent.glob(pattern)))
         raise UserError(
             f'{source} needs the config {path.name}, which {path.parent} has not '
             f'(of its kind: {found or "none"})'
         )
     cfg = load_config(str(path))
+    if method.classifier is None:  # nor is it a model of a library
+        return _shapes(_build(cfg.model))
     scope = require_library(cfg)
     classes = _length(weights, method.classifier, source) - method.background
     cfg.merge_from_dict(dict.fromkeys(method.num_classes, classes))

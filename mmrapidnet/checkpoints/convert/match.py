@@ -60,7 +60,7 @@ def match(
     arch, shapes = _find_arch(kind, weights, model, source)
     if kind.method:
         shapes = dense_shapes(kind.method, key_map, arch, weights, source, configs)
-    names = key_map.published_keys(shapes, kind.prefix)
+    names = kind.published_keys(shapes)
     account = _compare(shapes, names, weights)
     if account.total:
         raise UserError(f'{source} is a {kind}, but does not fit our model: {account}')
@@ -72,14 +72,14 @@ def _find_arch(
 ) -> tuple[str, Shapes]:
     """The arch of the family that a classifier, or a dense model's backbone, fits."""
     key_map = kind.key_map
-    own = {name: v for name, v in weights.items() if name.startswith(kind.prefix)}
+    own = {name: v for name, v in weights.items() if kind.is_of_backbone(name)}
     candidates = {}
     for arch in [_check_family(kind, model, source)] if model else list_archs(key_map):
         if kind.method:
             shapes = backbone_shapes(key_map, arch)
         else:
             shapes = classifier_shapes(key_map, arch, weights, source)
-        names = key_map.published_keys(shapes, kind.prefix)
+        names = kind.published_keys(shapes)
         candidates[arch] = shapes, _compare(shapes, names, own)
     closest = min(candidates, key=lambda arch: candidates[arch][1].total)
     shapes, account = candidates[closest]

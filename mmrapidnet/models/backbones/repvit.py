@@ -114,7 +114,7 @@ class RepViTBlock(nn.Module):
 
 
 class RepViTDownsample(nn.Module):
-    """Depthwise 3x3 of stride 2, 1x1 to the new width, channel mixer.
+    """Strided depthwise 3x3, 1x1 to the new width, channel mixer.
 
     Args:
         in_channels: Channels of the input.
@@ -122,6 +122,7 @@ class RepViTDownsample(nn.Module):
         norm_cfg: The normalisation.
         act_cfg: The activation.
         drop_path_rate: Rate of stochastic depth of the channel mixer.
+        stride: Of the depthwise convolution. Defaults to 2.
     """
 
     def __init__(
@@ -131,13 +132,14 @@ class RepViTDownsample(nn.Module):
         norm_cfg: dict[str, Any],
         act_cfg: dict[str, Any],
         drop_path_rate: float,
+        stride: int = 2,
     ) -> None:
         super().__init__()
         self.depthwise = ConvNormAct(
             in_channels,
             in_channels,
             3,
-            stride=2,
+            stride=stride,
             groups=in_channels,
             bias=False,
             norm_cfg=norm_cfg,
@@ -148,7 +150,7 @@ class RepViTDownsample(nn.Module):
         self.ffn = _build_channel_mixer(out_channels, norm_cfg, act_cfg, drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From (N, C_in, H, W) to (N, C_out, ceil(H / 2), ceil(W / 2))."""
+        """From (N, C_in, H, W) to (N, C_out, ceil(H / stride), ceil(W / stride))."""
         return self.ffn(self.pointwise(self.depthwise(x)))
 
 
@@ -164,13 +166,17 @@ class RepViT(BaseBackbone):
             segmentation configs have it, or 'before_last', one block earlier, as
             the published detection configs (and timm) have it. The last stage is
             tapped at its end. Defaults to 'stage_end'.
+        last_stride: 2, or 1 for a last stage that keeps the resolution of the one
+            before, as the image encoder of RepViT-SAM has it (arXiv 2312.05760).
+            Defaults to 2.
         **kwargs: What every backbone takes, as `BaseBackbone`: ``in_channels``,
             ``out_indices``, ``frozen_stages``, ``norm_eval`` (True in the published
             dense configs), ``with_cp``, ``norm_cfg``, ``act_cfg``, ``drop_path_rate``
             (of the channel mixers; 0 as published) and ``init_cfg``.
 
     Raises:
-        UserError: If ``tap`` or, as `BaseBackbone`, another argument does not fit.
+        UserError: If ``tap``, ``last_stride`` or, as `BaseBackbone`, another argument
+            does not fit.
 
     Examples:
         >>> import torch
@@ -200,10 +206,14 @@ class RepViT(BaseBackbone):
         arch: str | dict[str, Sequence[int]] = 'm1_1',
         *,
         tap: str = 'stage_end',
+        last_stride: int = 2,
         **kwargs: Any,
     ) -> None:
         super().__init__(arch, **kwargs)
         self.tap = self._check_tap(tap)
+        if last_stride not in (1, 2):
+            raise UserError(f'last_stride={last_stride} of RepViT: choose 1 or 2')
+        self.last_stride = last_stride
         self.stem = build_stem(
             self.in_channels,
             self.arch['channels'][0],
@@ -214,6 +224,14 @@ class RepViT(BaseBackbone):
         )
         self._build_stages(self.arch['blocks'])
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Stride of each returned feature map, in pixels of the input."""
+        return tuple(
+            stride // 2 * self.last_stride if stage == LAST_STAGE else stride
+            for stage, stride in zip(self.out_indices, super().strides)
+        )
+
     def _build_stage(self, stage: int, rates: Sequence[float]) -> nn.Sequential:
         """A downsampling block (but in the first stage), then the others."""
         channels = self.arch['channels'][stage]
@@ -221,7 +239,8 @@ class RepViT(BaseBackbone):
         layers: list[nn.Module] = []
         if stage > 0:
             before = self.arch['channels'][stage - 1]
-            layers.append(RepViTDownsample(before, channels, *both, rates[0]))
+            stride = self.last_stride if stage == LAST_STAGE else 2
+            layers.append(RepViTDownsample(before, channels, *both, rates[0], stride))
         rest = rates[len(layers) :]
         for number, rate in enumerate(rest):
             # Every other block has it, but none has before a downsampling.
