@@ -17,7 +17,7 @@ from mmrapidnet.config.load import load_config
 from mmrapidnet.deploy.loading import fill_model
 from mmrapidnet.models.sam import SegmentAnything
 from mmrapidnet.models.sam.image_decoder import ImageDecoder
-from mmrapidnet.utils.device import find_device
+from mmrapidnet.utils.env import find_device
 from mmrapidnet.utils.errors import UserError
 
 IMAGE_FORMATS = ('RGB', 'BGR')
