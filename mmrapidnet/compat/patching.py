@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -21,7 +21,7 @@ def wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
         wrapper: Called with the method that was there, then with its arguments.
     """
     stock = getattr(owner, name)
-    if getattr(stock, 'wrapper', None) is wrapper:
+    if wrapper in _wrappers(stock):
         return
 
     @functools.wraps(stock)
@@ -31,6 +31,13 @@ def wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
     call.wrapper = wrapper
     is_static = isinstance(inspect.getattr_static(owner, name), staticmethod)
     setattr(owner, name, staticmethod(call) if is_static else call)
+
+
+def _wrappers(method: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """What was wrapped around a method, other patches in between."""
+    while hasattr(method, 'wrapper'):
+        yield method.wrapper
+        method = method.__wrapped__
 
 
 def when_imported(name: str, patch: Callable[[ModuleType], None]) -> None:

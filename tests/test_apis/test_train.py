@@ -42,12 +42,13 @@ class Start(Hook):
         self.losses.append(float(outputs['loss']))
 
 
-def test_fast_starts_from_the_same_weights(shapes_root, tmp_path):
+@pytest.mark.parametrize('kind', ['segmenter', 'detector'])
+def test_fast_starts_from_the_same_weights(kind, shapes_root, tmp_path):
     starts = []
     for fast in (False, True):
         folder = tmp_path / str(fast)
         folder.mkdir()
-        cfg = load_short('segmenter', folder, shapes_root, **{'train_cfg.max_iters': 2})
+        cfg = load_short(kind, folder, shapes_root, **{'train_cfg.max_iters': 2})
         cfg.work_dir = str(folder / 'run')
         if fast:
             options.enable_fast_step(cfg)

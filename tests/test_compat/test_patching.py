@@ -76,3 +76,20 @@ def test_a_method_is_wrapped_once():
     assert Patched.multiply(2, 3) == Patched().multiply(2, 3) == 60
     assert functions.multiply(2, 3) == 60
     assert (Numbers().add(2), Numbers.multiply(2, 3)) == (3, 6)
+
+
+def test_a_patch_below_another_is_not_repeated():
+    class Owner:
+        def method(self):
+            return []
+
+    def first(stock, owner):
+        return [*stock(owner), 'first']
+
+    def second(stock, owner):
+        return [*stock(owner), 'second']
+
+    for _ in range(2):
+        wrap(Owner, 'method', first)
+        wrap(Owner, 'method', second)
+    assert Owner().method() == ['first', 'second']
