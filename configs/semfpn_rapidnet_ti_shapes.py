@@ -1,5 +1,4 @@
-# Semantic FPN small enough to learn Shapes on two CPU cores, best from a backbone
-# that already knows them: --pretrained a checkpoint of maskrcnn_rapidnet_ti_shapes.
+# Semantic FPN small enough to learn Shapes from scratch on two CPU cores.
 _base_ = [
     '_base_/models/semfpn_rapidnet_s.py',
     '_base_/datasets/shapes_semantic.py',
@@ -27,7 +26,7 @@ model = dict(
     ),
 )
 
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 4)
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 2)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters),

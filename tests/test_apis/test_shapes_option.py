@@ -95,7 +95,7 @@ def test_heads_at_any_depth(tmp_path):
     heads = [*cfg.model.roi_head.bbox_head, cfg.model.roi_head.mask_head]
     assert [head.num_classes for head in heads] == [6, 6, 6, 6]
     assert cfg.train_cfg.to_dict() == dict(
-        type='IterBasedTrainLoop', max_iters=1100, val_interval=275
+        type='IterBasedTrainLoop', max_iters=700, val_interval=350
     )
 
 
