@@ -1,4 +1,4 @@
-"""The main job on an embedded data set: train, test and draw, in twelve minutes.
+"""The main job on an embedded data set: train, test and draw, in under twenty minutes.
 
 Every step is a command that the user can type as well; it is printed before it runs.
 """
