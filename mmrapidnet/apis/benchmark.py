@@ -17,7 +17,7 @@ from rich.table import Table
 from torch import nn
 
 from mmrapidnet.apis.latency import ROUNDS, WARM_UP, Call, Timing, interleave, wait_for
-from mmrapidnet.apis.model_parts import SIZES, count_channels, in_one_line
+from mmrapidnet.apis.model_parts import SIZES, count_channels
 from mmrapidnet.checkpoints.state_dict import read_checkpoint
 from mmrapidnet.config.libraries import require_library
 from mmrapidnet.datasets.shapes import draw_scene
@@ -34,7 +34,7 @@ from mmrapidnet.utils.env import (
     list_versions,
     processor_name,
 )
-from mmrapidnet.utils.errors import UserError, sanitize
+from mmrapidnet.utils.errors import UserError, in_one_line, sanitize
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,7 @@ from mmrapidnet.apis.complexity import (
 )
 from mmrapidnet.config.libraries import require_library
 from mmrapidnet.deploy.loading import build_model
-from mmrapidnet.utils.errors import UserError
+from mmrapidnet.utils.errors import UserError, in_one_line
 
 # Height and width in pixels that papers give figures for.
 SIZES = {'mmdet': (800, 1280), 'mmseg': (512, 512), 'mmpretrain': (224, 224)}
@@ -75,25 +74,6 @@ def measure_config(
             f'{size[1]} (--size HEIGHT WIDTH)'
         ):
             return measure_parts(model, size), size
-
-
-@contextmanager
-def in_one_line(what: str) -> Iterator[None]:
-    """Say in one line what a model of any kind does not do.
-
-    Args:
-        what: What went wrong if anything does, such as 'the model cannot be built'.
-
-    Raises:
-        UserError: Instead of whatever the model raises, with its first line.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        text = next(filter(None, map(str.strip, str(error).splitlines())), '')
-        raise UserError(f'{what}: {type(error).__name__}: {text}') from error
 
 
 def measure_parts(model: nn.Module, size: tuple[int, int]) -> list[Part]:

@@ -1,5 +1,10 @@
 """The one exception that stands for a mistake in what the user gave."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 
 class UserError(ValueError):
     """Wrong input: says in one line what was given, what was expected, what to do.
@@ -7,6 +12,45 @@ class UserError(ValueError):
     The command lines print its message without a traceback and exit with
     status 1.  It is a ``ValueError``, so library users need not know it.
     """
+
+
+def name_error(error: Exception) -> str:
+    """Say what kind of error it is, and the first line of its message.
+
+    Args:
+        error: The error.
+
+    Returns:
+        One line.
+
+    Examples:
+        >>> name_error(KeyError('neck'))
+        "KeyError: 'neck'"
+    """
+    text = next(filter(None, map(str.strip, str(error).splitlines())), '')
+    return f'{type(error).__name__}: {text}'
+
+
+@contextmanager
+def in_one_line(
+    what: str, describe: Callable[[Exception], str] = name_error
+) -> Iterator[None]:
+    """Say in one line what a model, a runtime or a converter does not do.
+
+    Args:
+        what: What went wrong if anything does, such as 'x.onnx cannot be run'.
+        describe: What to say of the error. Defaults to `name_error`.
+
+    Raises:
+        UserError: Instead of whatever is raised, of several types that only native
+            code has.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f'{what}: {describe(error)}') from error
 
 
 def sanitize(text: object, most: int = 120) -> str:

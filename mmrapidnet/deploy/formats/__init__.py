@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from mmrapidnet.utils.errors import UserError
+from mmrapidnet.utils.errors import UserError, in_one_line
 
 if TYPE_CHECKING:
     from mmrapidnet.deploy.formats.session import Session
@@ -124,25 +124,6 @@ def needs_extra(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def in_one_line(what: str) -> Iterator[None]:
-    """Say in one line what a runtime or a converter does not do.
-
-    Args:
-        what: What went wrong if anything does, such as 'x.onnx cannot be run'.
-
-    Raises:
-        UserError: Instead of whatever is raised, of several types that only native
-            code has.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f'{what}: {first_line(error)}') from error
-
-
-@contextmanager
 def conversion_to(name: str) -> Iterator[None]:
     """Say in one line why a converter could not take a model, or is missing.
 
@@ -152,7 +133,8 @@ def conversion_to(name: str) -> Iterator[None]:
     Raises:
         UserError: Instead of whatever the converter raises.
     """
-    with in_one_line(f'{name} cannot hold this model'), needs_extra(name):
+    what = f'{name} cannot hold this model'
+    with in_one_line(what, first_line), needs_extra(name):
         yield
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from torch import Tensor
 
 from mmrapidnet.deploy import metadata as about
-from mmrapidnet.deploy.formats import KINDS, SUFFIXES, conversion_to, in_one_line
+from mmrapidnet.deploy.formats import KINDS, SUFFIXES, conversion_to, first_line
 from mmrapidnet.deploy.graphs import trace
-from mmrapidnet.utils.errors import UserError
+from mmrapidnet.utils.errors import UserError, in_one_line
 
 if TYPE_CHECKING:
     from mmrapidnet.deploy.graphs import Graph
@@ -111,7 +111,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         UserError: If it is not Core ML's, or not ours.
     """
-    with in_one_line(f'{path} is not an ML program of Core ML'), _quiet():
+    what = f'{path} is not an ML program of Core ML'
+    with in_one_line(what, first_line), _quiet():
         description = ct.utils.load_spec(str(path)).description
     return about.from_text(description.metadata.userDefined.get(about.KEY), path)
 

@@ -15,10 +15,11 @@ from mmrapidnet.deploy.formats import (
     KINDS,
     SUFFIXES,
     conversion_to,
-    in_one_line,
+    first_line,
     onnx_model,
     session,
 )
+from mmrapidnet.utils.errors import in_one_line
 
 if TYPE_CHECKING:
     from mmrapidnet.deploy.graphs import Graph
@@ -61,7 +62,8 @@ class Session(session.Session):
         if self.size is not None:
             for name, length in zip(('height', 'width'), self.size, strict=True):
                 options.add_free_dimension_override_by_name(name, length)
-        with in_one_line(f'{self.path} is not an ONNX file that can be run'):
+        what = f'{self.path} is not an ONNX file that can be run'
+        with in_one_line(what, first_line):
             self._session = onnxruntime.InferenceSession(
                 self.path, options, providers=['CPUExecutionProvider']
             )

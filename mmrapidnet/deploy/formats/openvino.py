@@ -20,13 +20,13 @@ from mmrapidnet.deploy.formats import (
     KINDS,
     SUFFIXES,
     conversion_to,
-    in_one_line,
+    first_line,
     needs_extra,
     onnx_model,
     session,
 )
 from mmrapidnet.utils.env import has_bf16
-from mmrapidnet.utils.errors import UserError
+from mmrapidnet.utils.errors import UserError, in_one_line
 
 if TYPE_CHECKING:
     from mmrapidnet.deploy.graphs import Graph
@@ -90,7 +90,8 @@ class Session(session.Session):
                 f'{self.path} lacks its weights: {weights} must lie beside it'
             )
         self._core = openvino.Core()
-        with in_one_line(f'{self.path} is not an OpenVINO file that can be run'):
+        what = f'{self.path} is not an OpenVINO file that can be run'
+        with in_one_line(what, first_line):
             self._model = self._core.read_model(self.path)
         if not self._model.has_rt_info([about.KEY]):
             return None
