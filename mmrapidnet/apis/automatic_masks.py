@@ -17,14 +17,13 @@ from rich.progress import track
 from torch import Tensor
 
 from mmrapidnet.apis.segment_anything import (
+    CHUNK,
     MASK_THRESHOLD,
     SegmentAnythingPredictor,
 )
 from mmrapidnet.utils.errors import UserError
 
 OUTPUT_MODES = ('binary_mask', 'uncompressed_rle', 'coco_rle')
-# Masks that are enlarged at a time.
-_CHUNK = 8
 
 
 @dataclass
@@ -192,7 +191,7 @@ class AutomaticMaskGenerator:
         from segment_anything.utils import amg
 
         scores, drawn = [], []
-        for part in logits[:, None].split(_CHUNK):
+        for part in logits[:, None].split(CHUNK):
             masks = self.predictor.upscale(part)[:, 0]
             scores.append(
                 amg.calculate_stability_score(

@@ -24,7 +24,7 @@ IMAGE_FORMATS = ('RGB', 'BGR')
 # Logits above it are of the object.
 MASK_THRESHOLD = 0.0
 # Masks that are enlarged at a time.
-_CHUNK = 8
+CHUNK = 8
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -171,7 +171,7 @@ class SegmentAnythingPredictor:
             point_coords, point_labels, boxes, mask_input, multimask_output
         )
         parts = []
-        for part in logits.split(_CHUNK):
+        for part in logits.split(CHUNK):
             masks = self.upscale(part)
             parts.append(masks if return_logits else masks > MASK_THRESHOLD)
         return tuple(x.cpu().numpy() for x in (torch.cat(parts), ious, logits))

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import mmcv
 import numpy as np
+from mmcv.transforms import Compose, LoadImageFromFile
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
 from rich.progress import track
@@ -19,7 +19,8 @@ from rich.progress import track
 from mmrapidnet.apis.automatic_masks import AutomaticMaskGenerator
 from mmrapidnet.apis.inference import find_images
 from mmrapidnet.apis.segment_anything import SegmentAnythingPredictor
-from mmrapidnet.deploy.preprocess import UnreadableImageError, check_image
+from mmrapidnet.deploy.preprocess import read_image
+from mmrapidnet.engine.visualization import open_picture
 from mmrapidnet.utils.atomic import write_atomic
 from mmrapidnet.utils.errors import UserError
 
@@ -124,12 +125,13 @@ def segment_images(
     pictures = find_images(inputs, out / 'vis')
     given, categories = _read_boxes(prompts, pictures)
     predictor = SegmentAnythingPredictor(config, checkpoint, device)
+    reader = Compose([LoadImageFromFile()])
     images, annotations, visualizer = [], [], Visualizer()
     # Of everything in a single image, the points are counted instead.
     alone = len(pictures) == 1 and prompts.everything
     shown = track(pictures.items(), 'Images', disable=alone)
     for number, (path, picture) in enumerate(shown, 1):
-        pixels = _read_image(path)
+        pixels = mmcv.bgr2rgb(read_image(reader, path)['img'])
         height, width = pixels.shape[:2]
         images.append(dict(id=number, file_name=path, width=width, height=height))
         try:
@@ -148,16 +150,6 @@ def segment_images(
     return len(annotations), len(images)
 
 
-def _read_image(path: str) -> np.ndarray:
-    check_image(path)
-    pixels = mmcv.imread(path, channel_order='rgb')
-    if pixels is None:
-        raise UnreadableImageError(
-            f'{path} is not an image that can be read: it is truncated or damaged'
-        )
-    return pixels
-
-
 def _read_boxes(
     prompts: Prompts, paths: Collection[str]
 ) -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]]]:
@@ -166,7 +158,7 @@ def _read_boxes(
     if source is None:
         return {}, [_OBJECT]
     try:
-        content = json.loads(Path(source).read_text(encoding='utf-8'))
+        content = json.loads(Path(source).read_bytes())
         boxes, categories = _parse_boxes(content, prompts.score_thr)
     except OSError as error:
         raise UserError(f'{source} cannot be read: {error.strerror}') from error
@@ -301,13 +293,5 @@ def _draw(
         visualizer.draw_binary_masks(
             np.stack(masks).astype(bool), colors=[tuple(c) for c in colours], alphas=0.6
         )
-    if not cv2.haveImageWriter(str(picture)):
-        picture = picture.with_name(f'{picture.name}.png')
-    try:
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        drawn = cv2.cvtColor(visualizer.get_image(), cv2.COLOR_RGB2BGR)
-        written = cv2.imwrite(str(picture), drawn)
-    except (OSError, cv2.error) as error:
-        raise UserError(f'{picture} cannot be written: {error}') from error
-    if not written:
-        raise UserError(f'{picture} cannot be written')
+    with open_picture(picture) as file:
+        mmcv.imwrite(mmcv.rgb2bgr(visualizer.get_image()), file)

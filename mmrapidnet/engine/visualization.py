@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,28 @@ def name_outputs(images: Collection[str], suffix: str | None = None) -> dict[str
     return {i: name.with_name(name.name + suffix) for i, name in names.items()}
 
 
+@contextmanager
+def open_picture(out: Path) -> Iterator[str]:
+    """Prepare the place of a picture, and say in one line if it cannot be written.
+
+    Args:
+        out: The file; ``.png`` is added if there are no pictures of its suffix.
+
+    Yields:
+        The file to write.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    if not cv2.haveImageWriter(str(out)):
+        out = out.with_name(f'{out.name}.png')
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        yield str(out)
+    except OSError as error:
+        raise UserError(f'{out} cannot be written: {error}') from error
+
+
 class PredictionDrawer:
     """Draws predictions on the image files that they are of.
 
@@ -82,8 +105,7 @@ class PredictionDrawer:
         Args:
             image: The image file.
             sample: What the model predicts for it, in pixels of the file.
-            out: The file to write; ``.png`` is added if there are no pictures of its
-                suffix.
+            out: The file to write, as for `open_picture`.
             truth: Whether to draw the ground truth, too. Defaults to False.
 
         Raises:
@@ -91,13 +113,8 @@ class PredictionDrawer:
         """
         pixels = mmcv.imread(image, channel_order='rgb')
         sample = sample.cpu()
-        if not cv2.haveImageWriter(str(out)):
-            out = out.with_name(f'{out.name}.png')
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            self._draw(pixels, sample, str(out), truth)
-        except OSError as error:
-            raise UserError(f'{out} cannot be written: {error}') from error
+        with open_picture(out) as file:
+            self._draw(pixels, sample, file, truth)
 
     def _draw(
         self, pixels: np.ndarray, sample: BaseDataElement, out: str, truth: bool

@@ -97,7 +97,8 @@ def test_boxes_of_a_data_set(model, photos, tmp_path):
         annotations=[dict(id=1, image_id=5, category_id=2, bbox=[10, 10, 60, 50])],
         categories=[dict(id=2, name='nucleus')],
     )
-    (tmp_path / 'data.json').write_text(json.dumps(data))
+    # With a byte-order mark, as some tools write it.
+    (tmp_path / 'data.json').write_text(json.dumps(data), encoding='utf-8-sig')
     boxes, out = ('--boxes-from', tmp_path / 'data.json'), tmp_path / 'out'
     done = fork_tool('segment_anything.py', photos, *model, *boxes, '--out', out)
     assert done.returncode == 0, done.stderr
@@ -149,12 +150,15 @@ def test_bad_prompts(model, photos, tmp_path, message):
     assert not (tmp_path / 'out' / 'masks.json').exists()
 
 
-def test_an_image_of_one_pixel_and_a_damaged_one(model, tmp_path):
+def test_images_in_which_nothing_is_to_be_seen(model, tmp_path):
     cv2.imwrite(str(tmp_path / 'pixel.png'), np.zeros((1, 1, 3), np.uint8))
     (tmp_path / 'damaged.png').write_bytes(b'no image')
+    twelve_bits = np.linspace(1008, 2288, 40 * 50, dtype=np.uint16).reshape(40, 50)
+    cv2.imwrite(str(tmp_path / 'deep.png'), twelve_bits)
     for name, message in (
         ('pixel.png', 'the image has 1 x 1 pixels'),
         ('damaged.png', 'damaged.png is not an image that can be read'),
+        ('deep.png', 'deep.png: its values 1008 to 2288 are read as 3 to 8'),
     ):
         arguments = (*model, '--everything', '--out', tmp_path / 'out')
         done = fork_tool('segment_anything.py', tmp_path / name, *arguments)
