@@ -12,6 +12,7 @@ from mmengine.registry import MODELS
 
 from helpers import golden
 from helpers.commands import REPO
+from helpers.tiny_models import THIN_HEADS
 from mmrapidnet.checkpoints.convert.convert import Conversion, convert_checkpoint
 from mmrapidnet.checkpoints.convert.expected import Shapes, classifier_shapes
 from mmrapidnet.checkpoints.convert.key_maps import AUTHORS
@@ -111,13 +112,6 @@ def write_thin_config(name: str, folder: Path) -> Path:
 
 
 _THIN_HEADS = {
-    'maskrcnn': """
-    rpn_head=dict(in_channels=16, feat_channels=16),
-    roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=16),
-        bbox_head=dict(in_channels=16, fc_out_channels=32),
-        mask_roi_extractor=dict(out_channels=16),
-        mask_head=dict(in_channels=16, conv_out_channels=16),
-    )""",
+    'maskrcnn': THIN_HEADS,
     'semfpn': 'decode_head=dict(in_channels=[16] * 4, channels=16)',
 }

@@ -21,6 +21,15 @@ TWO_BLOCKS = {
     'model.backbone.arch.local_blocks': (1, 0, 0, 0),
     'model.backbone.arch.global_blocks': (0, 0, 0, 1),
 }
+# Of a Mask R-CNN, for a neck of 16 channels.
+THIN_HEADS = """
+    rpn_head=dict(in_channels=16, feat_channels=16),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=16),
+        bbox_head=dict(in_channels=16, fc_out_channels=32),
+        mask_roi_extractor=dict(out_channels=16),
+        mask_head=dict(in_channels=16, conv_out_channels=16),
+    ),"""
 WORKERS = """
 val_dataloader = dict(num_workers=0, persistent_workers=False)
 test_dataloader = dict(num_workers=0, persistent_workers=False)
@@ -41,14 +50,7 @@ model = dict(
         f"""
 model = dict(
     backbone=dict(arch={ARCH}),
-    neck=dict(in_channels=[8, 16, 24, 32], out_channels=16),
-    rpn_head=dict(in_channels=16, feat_channels=16),
-    roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=16),
-        bbox_head=dict(in_channels=16, fc_out_channels=32),
-        mask_roi_extractor=dict(out_channels=16),
-        mask_head=dict(in_channels=16, conv_out_channels=16),
-    ),
+    neck=dict(in_channels=[8, 16, 24, 32], out_channels=16),{THIN_HEADS}
     test_cfg=dict(rpn=dict(max_per_img=30), rcnn=dict(max_per_img=12)),
 )
 {WORKERS}""",
