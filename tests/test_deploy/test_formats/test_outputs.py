@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers.exported_files import ODD, SIZE, difference, picture
+from helpers.exported_files import ODD, SIZE, difference, make_graph, picture
 
 from mmrapidnet.deploy.formats import open_session
 from mmrapidnet.utils.errors import UserError
@@ -19,6 +19,8 @@ from mmrapidnet.utils.errors import UserError
     ],
 )
 def test_any_size(name, fmt, write, capfd):
+    make_graph(name)
+    capfd.readouterr()  # what is logged of a model that is built
     path = write(name, fmt)
     session = open_session(path, threads=1)
     assert session.metadata['input']['size'] is None
