@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +29,15 @@ _PACKAGES = (
     'nncf',
     'ncnn',
 )
+# What oneDNN may be held to (its ONEDNN_MAX_CPU_ISA) that has no bfloat16.
+_ISA_WITHOUT_BF16 = {
+    'SSE41',
+    'AVX',
+    'AVX2',
+    'AVX2_VNNI',
+    'AVX512_CORE',
+    'AVX512_CORE_VNNI',
+}
 
 
 def find_device(name: str | None = None) -> torch.device:
@@ -85,10 +95,14 @@ def has_bf16(device: str = 'cpu') -> bool:
         device: 'cpu' or 'cuda'. Defaults to 'cpu'.
 
     Returns:
-        Of a CPU what ``/proc/cpuinfo`` says of it; False where there is none.
+        Of a CPU what ``/proc/cpuinfo`` says of it, unless ``ONEDNN_MAX_CPU_ISA``
+        forbids it: asked for it all the same, OpenVINO 2026.4 computes wrong values or
+        ends the process. False where there is no such file.
     """
     if device != 'cpu':
         return torch.cuda.is_bf16_supported()
+    if os.environ.get('ONEDNN_MAX_CPU_ISA', '').upper() in _ISA_WITHOUT_BF16:
+        return False
     return bool({'avx512_bf16', 'amx_bf16', 'bf16'} & set(_cpuinfo().split()))
 
 
