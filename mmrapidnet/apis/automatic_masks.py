@@ -16,11 +16,8 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from mmrapidnet.apis.segment_anything import (
-    CHUNK,
-    MASK_THRESHOLD,
-    SegmentAnythingPredictor,
-)
+from mmrapidnet.apis.segment_anything import SegmentAnythingPredictor
+from mmrapidnet.models.sam.segment_anything import CHUNK, MASK_THRESHOLD
 from mmrapidnet.utils.errors import UserError
 
 OUTPUT_MODES = ('binary_mask', 'uncompressed_rle', 'coco_rle')

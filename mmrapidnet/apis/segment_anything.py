@@ -17,14 +17,11 @@ from mmrapidnet.config.load import load_config
 from mmrapidnet.deploy.loading import fill_model
 from mmrapidnet.models.sam import SegmentAnything
 from mmrapidnet.models.sam.image_decoder import ImageDecoder
+from mmrapidnet.models.sam.segment_anything import CHUNK, MASK_THRESHOLD
 from mmrapidnet.utils.env import find_device
 from mmrapidnet.utils.errors import UserError
 
 IMAGE_FORMATS = ('RGB', 'BGR')
-# Logits above it are of the object.
-MASK_THRESHOLD = 0.0
-# Masks that are enlarged at a time.
-CHUNK = 8
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -55,10 +52,6 @@ class SegmentAnythingPredictor:
         content = read_checkpoint(str(checkpoint))
         model = MODELS.build(cfg.model).eval()
         self.model = fill_model(model, content, str(checkpoint)).to(found)
-
-        from segment_anything.utils.transforms import ResizeLongestSide
-
-        self.transform = ResizeLongestSide(self.model.image_size)
         self.reset_image()
 
     def reset_image(self) -> None:
@@ -82,15 +75,12 @@ class SegmentAnythingPredictor:
             raise UserError(
                 f"image_format='{image_format}': choose {' or '.join(IMAGE_FORMATS)}"
             )
-        size = _check_image(image, self.transform)
+        size = _check_image(image, self.model.transform)
         self.reset_image()
         if image_format == 'BGR':
             image = image[..., ::-1]
-        resized = self.transform.apply_image(np.ascontiguousarray(image))
-        batch = dict(inputs=[torch.from_numpy(resized).permute(2, 0, 1)])
-        embedding = self.model(self.model.data_preprocessor(batch)['inputs'])
-        self._image = self.model.build_decoder(embedding)
-        self._original_size, self._input_size = size, resized.shape[:2]
+        self._image, self._input_size = self.model.encode_image(image)
+        self._original_size = size
 
     def get_image_embedding(self) -> Tensor:
         """The embedding of the image, (1, C, h, w).
@@ -206,11 +196,11 @@ class SegmentAnythingPredictor:
         points, labels, boxes, masks = check_prompts(
             point_coords, point_labels, boxes, mask_input, self._original_size, side
         )
-        size = self._original_size
+        size, transform = self._original_size, self.model.transform
         if points is not None:
-            points = self.transform.apply_coords(points, size)
+            points = transform.apply_coords(points, size)
         if boxes is not None:
-            boxes = self.transform.apply_boxes(boxes, size)
+            boxes = transform.apply_boxes(boxes, size)
         device = decoder.embedding.device
         return decoder(
             *(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+import torch
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor
@@ -16,6 +18,10 @@ from mmrapidnet.utils.errors import UserError
 STRIDE = 16
 # Backbones reach a stride of 32, and the neck enlarges such a map to twice its size.
 SIZE_DIVISOR = 64
+# Logits above it are of the object.
+MASK_THRESHOLD = 0.0
+# Masks that are enlarged at a time.
+CHUNK = 8
 
 
 @MODELS.register_module()
@@ -60,8 +66,9 @@ class SegmentAnything(BaseModel):
             pad_size_divisor=image_size,
         )
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        sam = _import_package()
+        sam, transforms = _import_package()
         self.image_size = image_size
+        self.transform = transforms.ResizeLongestSide(image_size)
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
         channels = self.neck.out_channels
@@ -135,6 +142,21 @@ class SegmentAnything(BaseModel):
             )
         return embedding
 
+    def encode_image(self, image: np.ndarray) -> tuple[ImageDecoder, tuple[int, int]]:
+        """Resize an image, compute its embedding and prepare it for prompts.
+
+        Args:
+            image: (H, W, 3), uint8, RGB.
+
+        Returns:
+            What `build_decoder` gives, and the height and width that the image has in
+            the encoder's input.
+        """
+        resized = self.transform.apply_image(np.ascontiguousarray(image))
+        batch = dict(inputs=[torch.from_numpy(resized).permute(2, 0, 1)])
+        embedding = self.extract_feat(self.data_preprocessor(batch)['inputs'])
+        return self.build_decoder(embedding), resized.shape[:2]
+
     def build_decoder(self, embedding: Tensor) -> ImageDecoder:
         """Prepare an image for prompts.
 
@@ -170,12 +192,13 @@ class SegmentAnything(BaseModel):
         return interpolate(masks, original_size, mode='bilinear')
 
 
-def _import_package() -> ModuleType:
+def _import_package() -> tuple[ModuleType, ModuleType]:
     try:
         from segment_anything import modeling
+        from segment_anything.utils import transforms
     except ImportError as error:
         raise UserError(
             f'SegmentAnything needs the package segment-anything ({error}): pip '
             'install "mmrapidnet[sam]"'
         ) from error
-    return modeling
+    return modeling, transforms
