@@ -16,6 +16,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
+from dev.model_zoo.cards import get_backbone
 from dev.model_zoo.figures import (
     Metric,
     Published,
@@ -88,7 +89,7 @@ def reproduce(
     converted.unlink(missing_ok=True)
     convert, test = repo / 'tools' / 'convert_checkpoint.py', repo / 'tools' / 'test.py'
     print_now('[1/2] converting')
-    backbone = cfg.model.backbone
+    backbone = get_backbone(cfg)
     expected = ['--model', f'{backbone.type}_{backbone.arch}'.lower()]
     run_tool(convert, [file, converted, *expected], work_dir / 'convert.log')
     print_now('[2/2] testing')

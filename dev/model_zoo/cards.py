@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from dev.model_zoo.figures import (
@@ -118,7 +120,7 @@ def _make_card(
             f'{name} has a {family}, which {PUBLISHED} does not describe under families'
         )
     benchmark = find_benchmark(name)
-    arch = cfg.model.backbone.get('arch', '')
+    arch = get_backbone(cfg).get('arch', '')
     settings = model.backbone.arch_settings[arch] if arch else {}
     return Card(
         name=name,
@@ -137,6 +139,18 @@ def _make_card(
             if result.model == name and result.images == benchmark.images
         ),
     )
+
+
+def get_backbone(cfg: Config) -> dict[str, Any]:
+    """Get the config of a model's backbone, or of the one of its segmenter.
+
+    Args:
+        cfg: The config of a recipe.
+
+    Returns:
+        The part of the config.
+    """
+    return cfg.model.get('segmenter', cfg.model).backbone
 
 
 def _describe_blocks(settings: dict[str, Sequence[int]]) -> tuple[str, ...]:

@@ -47,15 +47,26 @@ class Benchmark:
         task: What its models do, for a heading.
         images: Number of images in its validation set.
         metrics: Its figures.
+        method: What its models are, where the title alone does not tell them from
+            others. Defaults to none.
+        zero_shot: Whether its models were trained on other data. Defaults to False.
     """
 
     title: str
     task: str
     images: int
     metrics: tuple[Metric, ...]
+    method: str = ''
+    zero_shot: bool = False
+
+    @property
+    def label(self) -> str:
+        """Its title, and the method if it has one."""
+        return f'{self.method}, {self.title}' if self.method else self.title
 
 
-# By the last part of a config's name.
+_MASK_AP = Metric('mask AP', 'Instance Segmentation', 'coco/segm_mAP', 100.0)
+# By the last part of a config's name, for SAM with the first before it.
 BENCHMARKS = {
     'in1k': Benchmark(
         title='ImageNet-1k',
@@ -69,8 +80,16 @@ BENCHMARKS = {
         images=5000,
         metrics=(
             Metric('box AP', 'Object Detection', 'coco/bbox_mAP', 100.0),
-            Metric('mask AP', 'Instance Segmentation', 'coco/segm_mAP', 100.0),
+            _MASK_AP,
         ),
+    ),
+    'sam_coco': Benchmark(
+        title='COCO',
+        task="Segment anything in a detector's boxes on COCO 2017",
+        images=5000,
+        metrics=(_MASK_AP,),
+        method='SAM',
+        zero_shot=True,
     ),
     'ade20k': Benchmark(
         title='ADE20K',
@@ -192,7 +211,8 @@ def find_benchmark(name: str) -> Benchmark | None:
         >>> find_benchmark('maskrcnn_rapidnet_s_coco').title
         'COCO'
     """
-    return BENCHMARKS.get(name.rsplit('_', 1)[-1])
+    data_set = name.rsplit('_', 1)[-1]
+    return BENCHMARKS.get(f'sam_{data_set}' if name.startswith('sam_') else data_set)
 
 
 def read_published(path: str | Path) -> Published:

@@ -59,10 +59,10 @@ def _describe_family(kind: str, family: Family) -> dict[str, Any]:
 
 
 def _describe_model(card: Card) -> dict[str, Any]:
-    metadata = {
-        'Training Data': card.benchmark.title,
-        'Parameters': card.parameters,
-    }
+    metadata = {}
+    if not card.benchmark.zero_shot:
+        metadata['Training Data'] = card.benchmark.title
+    metadata['Parameters'] = card.parameters
     if card.macs is not None:
         metadata['FLOPs'] = card.macs
     latency = [

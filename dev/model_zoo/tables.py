@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dev.model_zoo.cards import Card
-from dev.model_zoo.figures import BENCHMARKS, Family, Metric, PublishedRun
+from dev.model_zoo.figures import (
+    BENCHMARKS,
+    Benchmark,
+    Family,
+    Metric,
+    PublishedRun,
+)
 from dev.model_zoo.markdown import make_table
 
 
@@ -18,21 +24,20 @@ def write_overview(cards: Sequence[Card]) -> str:
     Returns:
         The table. Of several published figures of a model it gives the highest.
     """
-    backbones: dict[tuple[str, str], dict[str, Card]] = {}
+    backbones: dict[tuple[str, str], dict[Benchmark, Card]] = {}
     for card in cards:
         own = backbones.setdefault((card.family, card.arch), {})
-        own[card.benchmark.title] = card
+        own[card.benchmark] = card
     heads = ['type', 'arch', 'params M', 'GMACs']
     for benchmark in BENCHMARKS.values():
         metrics = ' / '.join(metric.name for metric in benchmark.metrics)
-        heads.append(f'{benchmark.title}: {metrics}')
+        heads.append(f'{benchmark.label}: {metrics}')
     rows = []
     for (family, arch), own in backbones.items():
         parameters = next(iter(own.values())).backbone_parameters
         row = [f'`{family}`', f'`{arch}`' if arch else '', _millions(parameters)]
         row.append(next((_billions(c.macs) for c in own.values() if c.macs), ''))
-        titles = [benchmark.title for benchmark in BENCHMARKS.values()]
-        row += [_best(own[title]) if title in own else '' for title in titles]
+        row += [_best(own[b]) if b in own else '' for b in BENCHMARKS.values()]
         rows.append(row)
     return make_table(heads, rows)
 

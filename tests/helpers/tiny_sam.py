@@ -8,6 +8,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from dev.benchmark.peers import randomize_norms
+from helpers.commands import REPO
+from mmrapidnet.datasets.shapes import CLASSES
 from mmrapidnet.models import SegmentAnything
 
 IMAGE_SIZE = 128
@@ -48,6 +50,32 @@ def write(folder: Path) -> tuple[Path, Path]:
     Config(dict(model=MODEL)).dump(config)
     torch.save({'state_dict': build().state_dict()}, checkpoint)
     return config, checkpoint
+
+
+def write_segmentor(folder: Path, **model: str | None) -> Path:
+    """Write the config that tests it with boxes, on Shapes in place of COCO.
+
+    Args:
+        folder: Where it goes.
+        model: What changes of the model, such as ``boxes``.
+
+    Returns:
+        Its path.
+    """
+    base = REPO / 'configs'
+    path = folder / 'tiny_sam_coco.py'
+    path.write_text(
+        f"""_base_ = '{base / 'sam_repvit_m2_3_coco.py'}'
+model = dict(**{model!r}, segmenter=dict(_delete_=True, **{MODEL!r}))
+val_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(metainfo=dict(classes={CLASSES!r})),
+)
+test_dataloader = val_dataloader
+"""
+    )
+    return path
 
 
 def draw_image(height: int, width: int, seed: int = 0) -> np.ndarray:

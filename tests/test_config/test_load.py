@@ -58,7 +58,7 @@ def assert_every_path_moves(config, new_root):
         [
             path.name
             for path in sorted(CONFIGS.glob('*.py'))
-            if not path.name.startswith('sam_')
+            if not path.name.startswith('sam_') or path.name.endswith('_coco.py')
         ]
     ),
 )

@@ -157,6 +157,14 @@ def test_every_recipe_has_a_card(models):
     assert all(f'configs/{name}.py' == models[name]['Config'] for name in names)
 
 
+def test_sam_is_not_said_to_be_trained_where_it_is_tested(models):
+    sam = models['sam_repvit_m2_3_coco']['Metadata']
+    # The encoder, its neck, and SAM's prompt encoder and mask decoder.
+    assert sam == {'Parameters': pytest.approx(23.16e6 + 4.06e6, abs=1e4)}
+    others = [m for name, m in models.items() if not name.startswith('sam_')]
+    assert all('Training Data' in model['Metadata'] for model in others)
+
+
 def test_published_figures_keep_their_source(models):
     published = figures.read_published(REPO / PUBLISHED).models
     marked = {

@@ -122,6 +122,11 @@ def test_run_is_told_by_the_file_name(tmp_path):
             {'coco/bbox_mAP': 0.4126, 'coco/segm_mAP': 0.381, 'coco/bbox_mAP_50': 0.6},
             {'box AP': 41.26, 'mask AP': 38.1},
         ),
+        (
+            'sam_repvit_m2_3_coco',
+            {'coco/bbox_mAP': 0.5, 'coco/segm_mAP': 0.444},
+            {'mask AP': 44.4},
+        ),
         ('semfpn_rapidnet_m_ade20k', {'mIoU': 40.61, 'aAcc': 80.0}, {'mIoU': 40.61}),
         (
             'rapidnet_s_in1k',
