@@ -4,24 +4,15 @@ import argparse
 
 from mmrapidnet import compat
 from mmrapidnet.apis import inference
-from mmrapidnet.apis.cli import main_guard
+from mmrapidnet.apis.cli import add_image_arguments, main_guard
 from mmrapidnet.config import load
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'inputs',
-        nargs='+',
-        metavar='IMAGE_OR_FOLDER',
-        help='what to look at; of a folder also what is in its sub folders',
+    add_image_arguments(
+        parser, 'checkpoint, or a file exported from it', 'folder for the pictures'
     )
-    parser.add_argument('--config', required=True, help='config file')
-    parser.add_argument(
-        '--checkpoint', required=True, help='checkpoint, or a file exported from it'
-    )
-    parser.add_argument('--out', required=True, help='folder for the pictures')
-    parser.add_argument('--device', help='such as cpu or cuda:0')
     parser.add_argument(
         '--score-thr', type=float, default=0.3, help='least score of a detection'
     )

@@ -3,24 +3,15 @@
 import argparse
 
 from mmrapidnet import compat
-from mmrapidnet.apis.cli import main_guard
+from mmrapidnet.apis.cli import add_image_arguments, main_guard
 from mmrapidnet.apis.segment_images import Prompts, segment_images
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'inputs',
-        nargs='+',
-        metavar='IMAGE_OR_FOLDER',
-        help='what to look at; of a folder also what is in its sub folders',
+    add_image_arguments(
+        parser, checkpoint='checkpoint', out='folder for the pictures and masks.json'
     )
-    parser.add_argument('--config', required=True, help='config file')
-    parser.add_argument('--checkpoint', required=True, help='checkpoint')
-    parser.add_argument(
-        '--out', required=True, help='folder for the pictures and masks.json'
-    )
-    parser.add_argument('--device', help='such as cpu or cuda:0')
     prompts = parser.add_argument_group(
         'prompts', 'In pixels of the image; of one kind, and the same in every image.'
     )

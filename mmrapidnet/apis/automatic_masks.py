@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -77,8 +78,6 @@ class AutomaticMaskGenerator:
     show_progress: bool = False
 
     def __post_init__(self) -> None:
-        from segment_anything.utils import amg
-
         if (self.points_per_side is None) == (self.point_grids is None):
             raise UserError('give either points_per_side or point_grids')
         if self.output_mode not in OUTPUT_MODES:
@@ -86,11 +85,18 @@ class AutomaticMaskGenerator:
                 f"output_mode='{self.output_mode}': choose {', '.join(OUTPUT_MODES)}"
             )
         if self.point_grids is None:
-            self.point_grids = amg.build_all_layer_point_grids(
+            self.point_grids = self._amg.build_all_layer_point_grids(
                 self.points_per_side,
                 self.crop_n_layers,
                 self.crop_n_points_downscale_factor,
             )
+
+    @property
+    def _amg(self) -> ModuleType:
+        """SAM's own functions, of a package that need not be installed."""
+        from segment_anything.utils import amg
+
+        return amg
 
     @torch.no_grad()
     def generate(self, image: np.ndarray) -> list[dict[str, Any]]:
@@ -108,14 +114,12 @@ class AutomaticMaskGenerator:
         Raises:
             UserError: If it is no such image.
         """
-        from segment_anything.utils import amg
-
         self.predictor.set_image(image)  # checks it, before it is cut into crops
         size = image.shape[:2]
-        crops, layers = amg.generate_crop_boxes(
+        crops, layers = self._amg.generate_crop_boxes(
             size, self.crop_n_layers, self.crop_overlap_ratio
         )
-        masks = amg.MaskData()
+        masks = self._amg.MaskData()
         for number, (crop, layer) in enumerate(zip(crops, layers)):
             if number > 0:
                 x1, y1, x2, y2 = crop
@@ -134,34 +138,30 @@ class AutomaticMaskGenerator:
         self, crop: list[int], grid: np.ndarray, size: tuple[int, int]
     ) -> Any:
         """The masks (``MaskData``) of the points of the crop that is set."""
-        from segment_anything.utils import amg
-
         x1, y1, x2, y2 = crop
         points = grid * (x2 - x1, y2 - y1)
         batches = [
             points[first : first + self.points_per_batch]
             for first in range(0, len(points), self.points_per_batch)
         ]
-        masks = amg.MaskData()
+        masks = self._amg.MaskData()
         shown = track(batches, 'Masks', disable=not self.show_progress, transient=True)
         for batch in shown:
             masks.cat(self._segment_points(batch, crop, size))
         keep = _suppress(masks['boxes'], masks['iou_preds'], self.box_nms_thresh)
         masks.filter(keep)
-        masks['boxes'] = amg.uncrop_boxes_xyxy(masks['boxes'], crop)
-        masks['points'] = amg.uncrop_points(masks['points'], crop)
+        masks['boxes'] = self._amg.uncrop_boxes_xyxy(masks['boxes'], crop)
+        masks['points'] = self._amg.uncrop_points(masks['points'], crop)
         masks['crop_boxes'] = torch.tensor(crop).repeat(len(keep), 1)
         return masks
 
     def _segment_points(
         self, points: np.ndarray, crop: list[int], size: tuple[int, int]
     ) -> Any:
-        from segment_anything.utils import amg
-
         logits, ious = self.predictor.predict_logits(
             points[:, None], np.ones((len(points), 1))
         )
-        masks = amg.MaskData(
+        masks = self._amg.MaskData(
             logits=logits.flatten(0, 1),
             iou_preds=ious.flatten(),
             points=torch.as_tensor(points).repeat_interleave(logits.shape[1], 0),
@@ -173,25 +173,22 @@ class AutomaticMaskGenerator:
         masks['stability_score'], masks['masks'] = scores, drawn
         if self.stability_score_thresh > 0:
             masks.filter(scores >= self.stability_score_thresh)
-        masks['boxes'] = amg.batched_mask_to_box(masks['masks'])
+        masks['boxes'] = self._amg.batched_mask_to_box(masks['masks'])
         height, width = size
-        masks.filter(
-            ~amg.is_box_near_crop_edge(masks['boxes'], crop, [0, 0, width, height])
-        )
-        whole = amg.uncrop_masks(masks['masks'], crop, height, width)
-        masks['rles'] = amg.mask_to_rle_pytorch(whole)
+        image = [0, 0, width, height]
+        masks.filter(~self._amg.is_box_near_crop_edge(masks['boxes'], crop, image))
+        whole = self._amg.uncrop_masks(masks['masks'], crop, height, width)
+        masks['rles'] = self._amg.mask_to_rle_pytorch(whole)
         del masks['masks']
         return masks
 
     def _draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """How stable masks (M, 4 h, 4 w) are, and the masks in the crop's size."""
-        from segment_anything.utils import amg
-
         scores, drawn = [], []
         for part in logits[:, None].split(CHUNK):
             masks = self.predictor.upscale(part)[:, 0]
             scores.append(
-                amg.calculate_stability_score(
+                self._amg.calculate_stability_score(
                     masks, MASK_THRESHOLD, self.stability_score_offset
                 )
             )
@@ -200,44 +197,40 @@ class AutomaticMaskGenerator:
 
     def _remove_small_regions(self, masks: Any) -> None:
         """Fill small holes, remove small islands, and what is double after that."""
-        from segment_anything.utils import amg
-
         if not masks['rles']:
             return
         scores = []
         for number, rle in enumerate(masks['rles']):
-            mask, filled = amg.remove_small_regions(
-                amg.rle_to_mask(rle), self.min_mask_region_area, mode='holes'
+            mask, filled = self._amg.remove_small_regions(
+                self._amg.rle_to_mask(rle), self.min_mask_region_area, mode='holes'
             )
-            mask, removed = amg.remove_small_regions(
+            mask, removed = self._amg.remove_small_regions(
                 mask, self.min_mask_region_area, mode='islands'
             )
             # Masks that were not changed go before others.
             scores.append(0.0 if filled or removed else 1.0)
             if filled or removed:
                 mask = torch.from_numpy(np.ascontiguousarray(mask))
-                (masks['rles'][number],) = amg.mask_to_rle_pytorch(mask[None])
-                masks['boxes'][number] = amg.batched_mask_to_box(mask)
+                (masks['rles'][number],) = self._amg.mask_to_rle_pytorch(mask[None])
+                masks['boxes'][number] = self._amg.batched_mask_to_box(mask)
         threshold = max(self.box_nms_thresh, self.crop_nms_thresh)
         masks.filter(_suppress(masks['boxes'], torch.tensor(scores), threshold))
 
     def _make_records(self, masks: Any) -> list[dict[str, Any]]:
-        from segment_anything.utils import amg
-
         encode = {
-            'binary_mask': amg.rle_to_mask,
+            'binary_mask': self._amg.rle_to_mask,
             'uncompressed_rle': lambda rle: rle,
-            'coco_rle': amg.coco_encode_rle,
+            'coco_rle': self._amg.coco_encode_rle,
         }[self.output_mode]
         return [
             dict(
                 segmentation=encode(rle),
-                area=amg.area_from_rle(rle),
-                bbox=amg.box_xyxy_to_xywh(masks['boxes'][i]).tolist(),
+                area=self._amg.area_from_rle(rle),
+                bbox=self._amg.box_xyxy_to_xywh(masks['boxes'][i]).tolist(),
                 predicted_iou=masks['iou_preds'][i].item(),
                 point_coords=[masks['points'][i].tolist()],
                 stability_score=masks['stability_score'][i].item(),
-                crop_box=amg.box_xyxy_to_xywh(masks['crop_boxes'][i]).tolist(),
+                crop_box=self._amg.box_xyxy_to_xywh(masks['crop_boxes'][i]).tolist(),
             )
             for i, rle in enumerate(masks['rles'])
         ]

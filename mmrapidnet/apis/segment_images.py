@@ -27,6 +27,7 @@ from mmrapidnet.utils.errors import UserError
 MASKS = 'masks.json'
 # Of objects that no file gives a category.
 _OBJECT = {'id': 1, 'name': 'object'}
+_DEPTH = 'SAM sees 8 bits a channel: scale the values to 0 to 255 and save it so'
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def segment_images(
     alone = len(pictures) == 1 and prompts.everything
     shown = track(pictures.items(), 'Images', disable=alone)
     for number, (path, picture) in enumerate(shown, 1):
-        pixels = mmcv.bgr2rgb(read_image(reader, path)['img'])
+        pixels = mmcv.bgr2rgb(read_image(reader, path, _DEPTH)['img'])
         height, width = pixels.shape[:2]
         images.append(dict(id=number, file_name=path, width=width, height=height))
         try:

@@ -15,15 +15,15 @@ What it does:
     of are refused.
 """
 
-import contextlib
 import numbers
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 
 from mmrapidnet.compat.patching import wrap
-from mmrapidnet.utils.errors import UserError, sanitize
+from mmrapidnet.utils.errors import in_one_line, sanitize
 
 
 def apply() -> None:
@@ -39,29 +39,24 @@ def apply() -> None:
 def _load_checkpoint(
     stock: Callable[..., Any], self: Any, filename: str, *args: Any, **kwargs: Any
 ) -> Any:
-    with _in_one_line(filename):
+    with _starting_from(filename):
         return stock(self, filename, *args, **kwargs)
 
 
 def _resume(
     stock: Callable[..., None], self: Any, filename: str, *args: Any, **kwargs: Any
 ) -> None:
-    with _in_one_line(filename):
+    with _starting_from(filename):
         stock(self, filename, *args, **kwargs)
         _check_state(self)
 
 
-@contextlib.contextmanager
-def _in_one_line(filename: str) -> Iterator[None]:
-    try:
-        yield
-    except (torch.cuda.OutOfMemoryError, UserError):
-        raise
-    except Exception as error:
-        raise UserError(
-            f'a run cannot start from {filename}: '
-            f'{type(error).__name__}: {sanitize(error, 300)}'
-        ) from error
+def _starting_from(filename: str) -> AbstractContextManager[None]:
+    return in_one_line(
+        f'a run cannot start from {filename}',
+        lambda error: f'{type(error).__name__}: {sanitize(error, 300)}',
+        leave=(torch.cuda.OutOfMemoryError,),
+    )
 
 
 def _load_state_dict(stock: Callable[..., None], self: Any, state_dict: dict) -> None:

@@ -16,7 +16,7 @@ from mmengine.registry import DATASETS
 
 from mmrapidnet.config.load import iter_datasets
 from mmrapidnet.config.type_names import type_name
-from mmrapidnet.datasets.check.images import find_lost_depth
+from mmrapidnet.datasets.check.images import KEEP_DEPTH, find_lost_depth
 from mmrapidnet.datasets.check.precheck import check_datasets
 from mmrapidnet.deploy.inference import to_batch
 from mmrapidnet.utils.errors import UserError
@@ -59,12 +59,16 @@ def build_reader(cfg: Config, size: tuple[int, int] | None = None) -> Read:
     return read
 
 
-def read_image(pipeline: Pipeline, path: str | Path) -> dict[str, Any]:
+def read_image(
+    pipeline: Pipeline, path: str | Path, advice: str = KEEP_DEPTH
+) -> dict[str, Any]:
     """Read an image as in testing.
 
     Args:
         pipeline: What `build_pipeline` gave.
         path: The file.
+        advice: How to keep the values of an image of more than 8 bits. Defaults to how
+            a config's pipelines do.
 
     Returns:
         ``inputs`` and ``data_samples``.
@@ -76,7 +80,7 @@ def read_image(pipeline: Pipeline, path: str | Path) -> dict[str, Any]:
     check_image(path)
     try:
         sample = pipeline(dict(img_path=str(path), img_id=0))
-        lost = _find_lost_depth(pipeline, path)
+        lost = _find_lost_depth(pipeline, path, advice)
     except Exception as error:  # transforms raise whatever they like
         if not _can_be_decoded(path):
             raise UnreadableImageError(
@@ -91,10 +95,10 @@ def read_image(pipeline: Pipeline, path: str | Path) -> dict[str, Any]:
     return sample
 
 
-def _find_lost_depth(pipeline: Pipeline, path: str | Path) -> str | None:
+def _find_lost_depth(pipeline: Pipeline, path: str | Path, advice: str) -> str | None:
     steps = getattr(pipeline, 'transforms', ())
     loaders = [step for step in steps if type(step).__name__ == 'LoadImageFromFile']
-    return find_lost_depth(path, loaders[0]) if loaders else None
+    return find_lost_depth(path, loaders[0], advice) if loaders else None
 
 
 def _can_be_decoded(path: str | Path) -> bool:

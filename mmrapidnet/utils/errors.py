@@ -33,13 +33,16 @@ def name_error(error: Exception) -> str:
 
 @contextmanager
 def in_one_line(
-    what: str, describe: Callable[[Exception], str] = name_error
+    what: str,
+    describe: Callable[[Exception], str] = name_error,
+    leave: tuple[type[Exception], ...] = (),
 ) -> Iterator[None]:
     """Say in one line what a model, a runtime or a converter does not do.
 
     Args:
         what: What went wrong if anything does, such as 'x.onnx cannot be run'.
         describe: What to say of the error. Defaults to `name_error`.
+        leave: Errors that stay as they are. Defaults to none.
 
     Raises:
         UserError: Instead of whatever is raised, of several types that only native
@@ -47,7 +50,7 @@ def in_one_line(
     """
     try:
         yield
-    except UserError:
+    except (UserError, *leave):
         raise
     except Exception as error:
         raise UserError(f'{what}: {describe(error)}') from error

@@ -264,8 +264,8 @@ def test_table_of_the_readme(small):
     ti = '[62.0](configs/rapidnet_ti_in1k.py)'
     s = '[config](configs/rapidnet_s_in1k.py)'
     assert rows_of(page, '`') == [
-        ['`RapidNet`', '`ti`', '5.486', '0.628', ti, '', ''],
-        ['`RapidNet`', '`s`', '8.071', '0.912', s, '', ''],
+        ['`RapidNet`', '`ti`', '5.486', '0.628', ti, '', '', ''],
+        ['`RapidNet`', '`s`', '8.071', '0.912', s, '', '', ''],
     ]
 
 
@@ -276,6 +276,7 @@ def test_models_of_a_backbone_share_a_row(generated):
     assert row[4:] == [
         '[83.7](configs/repvit_m2_3_in1k.py)',
         '[44.6 / 40.8](configs/maskrcnn_repvit_m2_3_coco.py)',
+        '[44.4](configs/sam_repvit_m2_3_coco.py)',
         '[46.1](configs/semfpn_repvit_m2_3_ade20k.py)',
     ]
 

@@ -326,12 +326,21 @@ def test_mask_ap_with_the_ground_truth(files, root, tmp_path):
     assert 0 <= metrics['coco/segm_mAP'] < 0.5
 
 
-def test_mask_ap_with_a_detector(files, root, detector, tmp_path):
-    options = {**detector, 'boxes': None}
-    options = [f'model.{name}={value}' for name, value in options.items()]
+def test_mask_ap_with_a_detector_and_with_its_results(files, root, detector, tmp_path):
+    options = [f'model.{k}={v}' for k, v in {**detector, 'boxes': None}.items()]
     metrics = read_metrics(run_test(files, root, tmp_path, *options), tmp_path)
     assert 0 <= metrics['coco/bbox_mAP'] < 1.0
     assert 0 <= metrics['coco/segm_mAP'] < 0.5
+
+    # As the page has it: the detector alone, then its boxes.
+    where = ('--data-root', root, '--work-dir', tmp_path / 'detector')
+    prefix = ('--cfg-options', f'test_evaluator.outfile_prefix={tmp_path / "dets"}')
+    done = fork_tool('test.py', *detector.values(), *where, *prefix)
+    assert done.returncode == 0, done.stderr
+    option = f'model.boxes={tmp_path / "dets.bbox.json"}'
+    again = read_metrics(run_test(files, root, tmp_path, option), tmp_path)
+    # The file has the boxes in full, but the detector was given several images at once.
+    assert again == pytest.approx(metrics, abs=1e-3)
 
 
 def test_results_of_other_images_in_one_line(files, root, results, tmp_path):

@@ -25,7 +25,7 @@ _WHITE = 255
 _LEVELS = 32
 _CLIPPED = 0.05  # share of the pixels
 _VALUES = 1_000_000
-_KEEP_DEPTH = (
+KEEP_DEPTH = (
     'keep them by `color_type=3, to_float32=True` (colour of any depth, with OpenCV) '
     'of LoadImageFromFile in every pipeline, and mean and std of these values in '
     'data_preprocessor'
@@ -69,7 +69,9 @@ def check_image(
 
 
 def find_lost_depth(
-    path: str | Path, load: Callable[[dict[str, Any]], dict[str, Any]]
+    path: str | Path,
+    load: Callable[[dict[str, Any]], dict[str, Any]],
+    advice: str = KEEP_DEPTH,
 ) -> str | None:
     """Say what is lost of an image of more than 8 bits a channel.
 
@@ -80,15 +82,16 @@ def find_lost_depth(
         path: The image.
         load: The transform that reads it; an image that tells itself to be of 8 bits is
             not read.
+        advice: How to keep the values. Defaults to how a config's pipelines do.
 
     Returns:
-        What becomes of its values and how to keep them; None if they are kept.
+        What becomes of its values, and the advice; None if they are kept.
     """
     content = Path(path).read_bytes()
     header = _read_header(content)
     if header and _bits(content, header) <= _BYTE_BITS:
         return None
-    return _lost_depth(content, header, load({'img_path': str(path)})['img'])
+    return _lost_depth(content, header, load({'img_path': str(path)})['img'], advice)
 
 
 def find_thinness(height: int, width: int, source: Source) -> str | None:
@@ -120,7 +123,10 @@ def _wrong_size(
 
 
 def _lost_depth(
-    content: bytes, header: Image.Image | None, image: np.ndarray
+    content: bytes,
+    header: Image.Image | None,
+    image: np.ndarray,
+    advice: str = KEEP_DEPTH,
 ) -> str | None:
     if image.dtype != np.uint8 or (header and _bits(content, header) <= _BYTE_BITS):
         return None
@@ -135,7 +141,7 @@ def _lost_depth(
         return None
     return (
         f'its values {stored.min()} to {stored.max()} are read as {image.min()} to '
-        f'{image.max()}; {_KEEP_DEPTH}'
+        f'{image.max()}; {advice}'
     )
 
 
