@@ -21,7 +21,7 @@ from mmrapidnet.apis.train import train
 from mmrapidnet.utils import atomic
 
 ITERATIONS = 6
-LAYOUTS = {'detector': 'coco', 'segmenter': 'ade'}
+LAYOUTS = {'detector': 'coco', 'sam': 'coco', 'segmenter': 'ade'}
 
 
 def load_short(kind: str, folder: Path, root: Path, **options) -> Config:

@@ -55,6 +55,25 @@ model = dict(
 )
 {WORKERS}""",
     ),
+    'sam': (
+        'sam_repvit_m0_6_shapes.py',
+        """
+model = dict(
+    backbone=dict(
+        arch=dict(_delete_=True, channels=(8, 8, 16, 16), blocks=(1, 1, 2, 2))
+    ),
+    neck=dict(in_channels=[16, 16], out_channels=32),
+    image_size=64,
+)
+train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
+train_pipeline[3]['scale'] = test_pipeline[2]['scale'] = (64, 64)
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(
+    num_workers=0, persistent_workers=False, dataset=dict(pipeline=test_pipeline)
+)
+test_dataloader = val_dataloader
+""",
+    ),
     'classifier': (
         'rapidnet_ti_in1k.py',
         f"""
@@ -72,7 +91,7 @@ def write_config(kind: str, folder: Path, base: str | None = None) -> Path:
     """Write the config of a small model.
 
     Args:
-        kind: 'segmenter', 'detector' or 'classifier'.
+        kind: 'segmenter', 'detector', 'sam' or 'classifier'.
         folder: Where it goes.
         base: The config that it changes. Defaults to that of the smallest on Shapes, of
             a classifier on ImageNet.

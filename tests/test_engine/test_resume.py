@@ -144,10 +144,11 @@ def test_workers_end_with_a_killed_run(undisturbed, tmp_path):
     assert not alive
 
 
-def test_a_detector(shapes_root, tmp_path):
-    """Its losses are of a random sample of anchors and proposals."""
+@pytest.mark.parametrize('kind', ['detector', 'sam'])
+def test_random_samples_of_what_is_seen(kind, shapes_root, tmp_path):
+    """Losses of a random sample of anchors and proposals, and of random prompts."""
     options = {'train_cfg.max_iters': 4}
-    cfg = load_short('detector', tmp_path, shapes_root, **options)
+    cfg = load_short(kind, tmp_path, shapes_root, **options)
     whole, torn = kill_once(cfg, tmp_path, 'renamed', 'iter_2.pth')
     assert_equal(torn / 'iter_4.pth', load(whole / 'iter_4.pth'))
 

@@ -221,8 +221,8 @@ def test_a_backbone_of_another_stride():
 
 
 def test_another_mode(model):
-    with pytest.raises(UserError, match="mode='loss' of SegmentAnything"):
-        model(torch.zeros(1, 3, SIZE, SIZE), mode='loss')
+    with pytest.raises(UserError, match="mode='train' of .* 'loss' or 'predict'"):
+        model(torch.zeros(1, 3, SIZE, SIZE), mode='train')
 
 
 def test_without_the_package(monkeypatch):

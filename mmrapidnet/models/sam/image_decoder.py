@@ -31,12 +31,13 @@ CHUNK = 4
 
 
 class ImageDecoder:
-    """Gives the masks of prompts on one image.
+    """Gives the masks of prompts on one image, or on one image each.
 
     Args:
         prompt_encoder: SAM's.
         mask_decoder: SAM's.
-        embedding: The image's, (1, C, h, w).
+        embedding: The image's, (1, C, h, w); or, as in training, those of the images
+            of B prompts, (B, C, h, w).
     """
 
     def __init__(
@@ -81,7 +82,8 @@ class ImageDecoder:
         """
         prompts = (points, labels, boxes, masks)
         count = next(len(prompt) for prompt in prompts if prompt is not None)
-        step = CHUNK * torch.get_num_threads()
+        one_image = len(self.embedding) == 1
+        step = CHUNK * torch.get_num_threads() if one_image else count
         chunks = [
             self._predict(
                 *(None if p is None else p[first : first + step] for p in prompts),

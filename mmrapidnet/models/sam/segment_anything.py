@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -9,10 +10,14 @@ import numpy as np
 import torch
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from mmrapidnet.models.sam.image_decoder import ImageDecoder
+from mmrapidnet.models.sam.prompt_testing import CLICKS, predict_prompted
+from mmrapidnet.models.sam.prompt_training import PromptTraining
+from mmrapidnet.models.sam.prompts import find_boxes
 from mmrapidnet.utils.errors import UserError
 
 STRIDE = 16
@@ -39,11 +44,16 @@ class SegmentAnything(BaseModel):
         data_preprocessor: What normalises and pads images. Defaults to None: the
             published mean and standard deviation of RGB images, zeros on the right and
             below.
+        frozen_encoder: Whether backbone and neck stay as they are, in evaluation mode,
+            while the rest is trained. Defaults to False.
+        train_cfg: Arguments of `PromptTraining`. Defaults to None: its defaults.
+        test_cfg: ``clicks``, after how many of them tests look at the masks. Defaults
+            to None: 1, 3 and 5.
         init_cfg: Initialisation. Defaults to None.
 
     Raises:
-        UserError: If ``image_size`` is no multiple of 64, or ``segment-anything`` is
-            not installed.
+        UserError: If ``image_size`` is no multiple of 64, ``train_cfg`` has a number
+            out of its range, or ``segment-anything`` is not installed.
     """
 
     def __init__(
@@ -52,6 +62,9 @@ class SegmentAnything(BaseModel):
         neck: dict[str, Any],
         image_size: int = 1024,
         data_preprocessor: dict[str, Any] | None = None,
+        frozen_encoder: bool = False,
+        train_cfg: dict[str, Any] | None = None,
+        test_cfg: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
     ) -> None:
         if image_size < 1 or image_size % SIZE_DIVISOR:
@@ -89,29 +102,129 @@ class SegmentAnything(BaseModel):
             iou_head_depth=3,
             iou_head_hidden_dim=256,
         )
+        self.prompt_training = PromptTraining(**(train_cfg or {}))
+        self.clicks = tuple((test_cfg or {}).get('clicks', CLICKS))
+        self.frozen_encoder = frozen_encoder
+        if frozen_encoder:
+            self.backbone.requires_grad_(False)
+            self.neck.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> SegmentAnything:
+        """Set the mode of all but a frozen encoder, which stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen_encoder:
+            self.backbone.eval()
+            self.neck.eval()
+        return self
 
     def forward(
-        self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor'
-    ) -> Tensor:
-        """Compute the image embeddings.
+        self,
+        inputs: Tensor,
+        data_samples: list[BaseDataElement] | None = None,
+        mode: str = 'tensor',
+    ) -> Tensor | dict[str, Tensor] | list[BaseDataElement]:
+        """Compute image embeddings, losses, or the masks that prompts give.
 
         Args:
             inputs: Preprocessed images, (N, 3, image_size, image_size).
-            data_samples: Not used.
-            mode: 'tensor'.
+            data_samples: The images' objects, ``gt_instances.masks``; not used of mode
+                'tensor'.
+            mode: 'tensor', 'loss' or 'predict'. Defaults to 'tensor'.
 
         Returns:
-            (N, C, image_size / 16, image_size / 16).
+            The embeddings, (N, C, image_size / 16, image_size / 16), or what `loss` or
+            `predict` gives.
 
         Raises:
             UserError: As `extract_feat`, or of another mode.
         """
-        if mode != 'tensor':
+        if mode == 'tensor':
+            return self.extract_feat(inputs)
+        if mode not in ('loss', 'predict'):
             raise UserError(
-                f"mode='{mode}' of SegmentAnything: it gives image embeddings, with "
-                "mode='tensor'"
+                f"mode='{mode}' of SegmentAnything: choose 'tensor', 'loss' or "
+                "'predict'"
             )
-        return self.extract_feat(inputs)
+        return getattr(self, mode)(inputs, data_samples)
+
+    def loss(
+        self, inputs: Tensor, data_samples: list[BaseDataElement]
+    ) -> dict[str, Tensor]:
+        """Train with prompts that are made of the objects' masks.
+
+        Args:
+            inputs: Preprocessed images, (N, 3, image_size, image_size).
+            data_samples: With ``gt_instances.masks`` in the size that the image has in
+                the encoder's input.
+
+        Returns:
+            Means over the objects of what `PromptTraining.run_rounds` gives.  Without
+            any object the loss is 0, and so are the gradients of all parameters.
+        """
+        embeddings = self.extract_feat(inputs)
+        drawn = [self._draw_objects(sample) for sample in data_samples]
+        counts = torch.tensor([len(masks) for masks in drawn], device=inputs.device)
+        truth = torch.cat(drawn).to(inputs.device)
+        embeddings = embeddings.repeat_interleave(counts, dim=0)
+        training = self.prompt_training
+        has_box = training.choose_boxes(len(truth)).to(inputs.device)
+        parts = []
+        for chosen, draw in (
+            (has_box, training.draw_boxes),
+            (~has_box, training.draw_points),
+        ):
+            if chosen.any():
+                masks, decoder = truth[chosen], self.build_decoder(embeddings[chosen])
+                losses = training.run_rounds(draw(masks), decoder, masks)
+                parts.append((len(masks) / len(truth), losses))
+        if not parts:
+            trained = (p for p in self.parameters() if p.requires_grad)
+            return dict(loss_mask=sum(0 * parameter.sum() for parameter in trained))
+        return {name: sum(w * part[name] for w, part in parts) for name in parts[0][1]}
+
+    def predict(
+        self, inputs: Tensor, data_samples: list[BaseDataElement]
+    ) -> list[BaseDataElement]:
+        """Segment the objects from prompts that are made of their own masks.
+
+        Args:
+            inputs: Preprocessed images, (N, 3, image_size, image_size).
+            data_samples: With ``gt_instances.masks``, in any size, such as the image's
+                own.
+
+        Returns:
+            The samples with ``prompted_masks``, bool masks (objects, H, W) by the kind
+            of prompt (see `predict_prompted`), and as ``pred_instances`` those of the
+            boxes.
+        """
+        for embedding, sample in zip(self.extract_feat(inputs).split(1), data_samples):
+            objects = sample.gt_instances
+            truth = objects.masks.to_tensor(torch.bool, inputs.device)
+            original, size = truth.shape[1:], sample.img_shape[:2]
+            upscale = partial(
+                self.upscale_masks, input_size=size, original_size=original
+            )
+            scale = (size[1] / original[1], size[0] / original[0])
+            decoder = self.build_decoder(embedding)
+            sample.prompted_masks, ious = predict_prompted(
+                decoder, upscale, truth, scale, self.clicks
+            )
+            sample.pred_instances = InstanceData(
+                bboxes=find_boxes(truth),
+                labels=objects.labels,
+                scores=ious,
+                masks=sample.prompted_masks['box'],
+            )
+        return data_samples
+
+    def _draw_objects(self, sample: BaseDataElement) -> Tensor:
+        """Draw objects to train on that are left in the image, (n, H, W), bool."""
+        masks = sample.gt_instances.masks
+        masks = masks[masks.areas.nonzero()[0]]
+        masks = masks[self.prompt_training.choose(len(masks)).numpy()]
+        tensor = masks.to_tensor(torch.bool, 'cpu')
+        height, width = tensor.shape[1:]
+        return pad(tensor, (0, self.image_size - width, 0, self.image_size - height))
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
         """Compute the image embeddings.
@@ -161,10 +274,11 @@ class SegmentAnything(BaseModel):
         """Prepare an image for prompts.
 
         Args:
-            embedding: The image's, (1, C, image_size / 16, image_size / 16).
+            embedding: The image's, (1, C, image_size / 16, image_size / 16); or those
+                of the images of B prompts.
 
         Returns:
-            What gives the masks of any number of prompts.
+            What gives the masks of any number of prompts on the image, or of B.
         """
         return ImageDecoder(self.prompt_encoder, self.mask_decoder, embedding)
 
