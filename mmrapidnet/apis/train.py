@@ -123,9 +123,9 @@ def _check(cfg: Config, check_data: bool) -> None:
     check_datasets(cfg, ['train_dataloader', 'val_dataloader'], thorough=check_data)
     if (cfg.model.get('head') or {}).get('distillation', 'none') != 'none':
         # It needs mmpretrain.
-        from mmrapidnet.models.classifiers.teacher import check_teacher
+        from mmrapidnet.models.classifiers.teacher import Teacher
 
-        check_teacher(cfg.model.get('teacher'))
+        Teacher.check(cfg.model.get('teacher'))
 
 
 def _prepare(cfg: Config) -> Runner:

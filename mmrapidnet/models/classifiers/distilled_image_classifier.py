@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from mmengine.registry import MODELS
@@ -11,10 +10,11 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from mmrapidnet.models.classifiers.teacher import Teacher
+from mmrapidnet.models.frozen import LearnsFromTeacher
 
 
 @MODELS.register_module()
-class DistilledImageClassifier(ImageClassifier):
+class DistilledImageClassifier(LearnsFromTeacher, ImageClassifier):
     """mmpretrain's image classifier with a teacher beside it in training.
 
     The teacher sees the images the classifier sees, augmented and mixed up.  It stays
@@ -65,7 +65,6 @@ class DistilledImageClassifier(ImageClassifier):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.teacher_cfg = teacher
-        self.teacher: Teacher | None = None
 
     def init_weights(self) -> None:
         """Initialise the classifier, then build the teacher if there is to be one."""
@@ -91,14 +90,4 @@ class DistilledImageClassifier(ImageClassifier):
         return self.head.loss(feats, data_samples, teacher_logits=self.teacher(inputs))
 
     def _build_teacher(self) -> None:
-        self.teacher = Teacher(self.teacher_cfg, self.data_preprocessor)
-        device = next(self.parameters()).device
-        self.teacher.apply(lambda tensor: tensor.to(device))
-
-    def _apply(
-        self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any
-    ) -> DistilledImageClassifier:
-        """Take the teacher along, to another device or type."""
-        if self.teacher is not None:
-            self.teacher.apply(fn)
-        return super()._apply(fn, *args, **kwargs)
+        self.take_teacher(Teacher(self.teacher_cfg, self.data_preprocessor))
