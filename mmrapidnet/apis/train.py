@@ -36,6 +36,7 @@ from mmrapidnet.engine.resume import (
     make_resumable,
 )
 from mmrapidnet.engine.resume_settings import ResumeSettingsHook
+from mmrapidnet.models.sam import DistilledSegmentAnything
 from mmrapidnet.utils.errors import UserError
 from mmrapidnet.utils.folders import make_folder
 
@@ -126,6 +127,8 @@ def _check(cfg: Config, check_data: bool) -> None:
         from mmrapidnet.models.classifiers.teacher import Teacher
 
         Teacher.check(cfg.model.get('teacher'))
+    if cfg.model.get('type') == DistilledSegmentAnything.__name__:
+        DistilledSegmentAnything.check_teacher(cfg.model)
 
 
 def _prepare(cfg: Config) -> Runner:

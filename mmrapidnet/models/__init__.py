@@ -2,16 +2,20 @@
 
 from mmrapidnet.models.backbones import MobileViG, RapidNet, RepViT
 from mmrapidnet.models.sam import (
+    DistilledSegmentAnything,
     PromptedInstanceSegmentor,
     SAMNeck,
+    SAMViT,
     SegmentAnything,
 )
 
 __all__ = [
+    'DistilledSegmentAnything',
     'MobileViG',
     'PromptedInstanceSegmentor',
     'RapidNet',
     'RepViT',
     'SAMNeck',
+    'SAMViT',
     'SegmentAnything',
 ]

@@ -27,6 +27,7 @@ from mmrapidnet.datasets.check.layout import check_layout
 from mmrapidnet.datasets.check.model_classes import check_model_classes
 from mmrapidnet.datasets.check.problem import Problem
 from mmrapidnet.datasets.check.source import Sample, Source, sources_of
+from mmrapidnet.datasets.image_folder import ImageFolder
 from mmrapidnet.utils.errors import UserError
 
 _CHUNK = 16  # images that a thread takes at once
@@ -122,6 +123,8 @@ def _samples_of(source: Source, thorough: bool) -> tuple[list[Problem], list[Sam
         return label_map_samples(source)
     if hasattr(dataset, 'img_prefix') and hasattr(dataset, 'extensions'):
         return class_samples(source)
+    if isinstance(dataset, ImageFolder):
+        return [], [Sample(info['img_path']) for info in dataset.load_data_list()]
     return [], []
 
 

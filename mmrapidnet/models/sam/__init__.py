@@ -6,10 +6,18 @@ Prompt encoder, mask decoder and two-way transformer are those of the package
 ``segment-anything`` (extra ``sam``), imported when a model is built.
 """
 
+from mmrapidnet.models.sam.distilled import DistilledSegmentAnything
 from mmrapidnet.models.sam.neck import SAMNeck
 from mmrapidnet.models.sam.prompted_instance_segmentor import (
     PromptedInstanceSegmentor,
 )
+from mmrapidnet.models.sam.sam_vit import SAMViT
 from mmrapidnet.models.sam.segment_anything import SegmentAnything
 
-__all__ = ['PromptedInstanceSegmentor', 'SAMNeck', 'SegmentAnything']
+__all__ = [
+    'DistilledSegmentAnything',
+    'PromptedInstanceSegmentor',
+    'SAMNeck',
+    'SAMViT',
+    'SegmentAnything',
+]

@@ -79,7 +79,7 @@ class SegmentAnything(BaseModel):
             pad_size_divisor=image_size,
         )
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        sam, transforms = _import_package()
+        sam, transforms = import_package()
         self.image_size = image_size
         self.transform = transforms.ResizeLongestSide(image_size)
         self.backbone = MODELS.build(backbone)
@@ -306,7 +306,12 @@ class SegmentAnything(BaseModel):
         return interpolate(masks, original_size, mode='bilinear')
 
 
-def _import_package() -> tuple[ModuleType, ModuleType]:
+def import_package() -> tuple[ModuleType, ModuleType]:
+    """The modules of ``segment-anything``.
+
+    Raises:
+        UserError: If it is not installed.
+    """
     try:
         from segment_anything import modeling
         from segment_anything.utils import transforms
