@@ -5,6 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 from helpers import tiny_distillation, tiny_sam
+from helpers.commands import REPO
 from helpers.golden import largest_difference
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
@@ -12,6 +13,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from segment_anything import modeling, sam_model_registry
 
+from mmrapidnet.config.load import load_config
 from mmrapidnet.models import DistilledSegmentAnything, SAMViT
 from mmrapidnet.models.sam.distilled import SAMTeacher, masked_mse
 from mmrapidnet.models.sam.sam_vit import rename_published
@@ -204,6 +206,19 @@ def test_archs_are_the_published_ones(arch, channels):
     renamed = rename_published(theirs.state_dict())
     shapes = {name: value.shape for name, value in renamed.items()}
     assert shapes == {name: value.shape for name, value in ours.state_dict().items()}
+
+
+def test_the_recipe_has_the_published_teacher():
+    cfg = load_config(str(REPO / 'configs' / 'sam_repvit_m0_9_distill.py'))
+    teacher = {k: v for k, v in cfg.model.teacher.items() if k != 'checkpoint'}
+    with torch.device('meta'):
+        student, teacher = MODELS.build(cfg.model), MODELS.build(teacher)
+        shape = student(torch.zeros(1, 3, 1024, 1024)).shape
+        assert shape == teacher(torch.zeros(1, 3, 1024, 1024)).shape
+    assert shape == (1, 256, 64, 64)
+    # Millions, as SAM's paper has it of ViT-H.
+    encoder = (*teacher.backbone.parameters(), *teacher.neck.parameters())
+    assert sum(p.numel() for p in encoder) / 1e6 == pytest.approx(637, abs=1)
 
 
 # ------------------------------------------------------------- bad input
