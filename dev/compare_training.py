@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from dev.comparison.runs import add_run_arguments
+from dev.comparison.sam_distillation import compare_sam_distillation
 from dev.comparison.training import (
     IMAGES,
     NOISE,
@@ -23,10 +24,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         'what',
-        choices=['distillation', 'pretraining'],
+        choices=['distillation', 'pretraining', 'sam-distillation'],
         help='distillation: a small classifier on noisy labels, with a teacher or '
         'without; pretraining: a segmenter, from the backbone of a classifier or from '
-        'scratch',
+        'scratch; sam-distillation: an encoder that segments anything, which learns '
+        'the embeddings of a teacher or from prompts alone',
     )
     parser.add_argument(
         '--cls-root',
@@ -38,7 +40,8 @@ def parse_args() -> argparse.Namespace:
         '--dense-root',
         type=Path,
         default=REPO / 'data' / 'shapes',
-        help='Shapes in the layout dense, for pretraining; written there if nothing is',
+        help='Shapes in the layout dense, for all but distillation; written there if '
+        'nothing is',
     )
     parser.add_argument(
         '--noise',
@@ -53,6 +56,12 @@ def parse_args() -> argparse.Namespace:
         default=IMAGES,
         help='pretraining: how many scenes to train on (default: %(default)s)',
     )
+    parser.add_argument(
+        '--teacher',
+        type=Path,
+        help='sam-distillation: a checkpoint of sam_repvit_m0_6_shapes.py '
+        '(default: one is trained before)',
+    )
     add_run_arguments(parser, REPO / 'work_dirs' / 'training', SEEDS)
     return parser.parse_args()
 
@@ -65,6 +74,8 @@ def main() -> None:
     common = dict(seeds=args.seeds, iters=args.iters, command=command)
     if args.what == 'distillation':
         compare_distillation(place, noise=args.noise, **common)
+    elif args.what == 'sam-distillation':
+        compare_sam_distillation(place, teacher=args.teacher, **common)
     else:
         compare_pretraining(place, images=args.images, **common)
 

@@ -30,6 +30,7 @@ class Pairs:
         ways: What the two ways are called: the one that may gain, the plain one.
         runs: For each seed the run of either way.
         note: What the footnote is to say besides.
+        scale: What to multiply the figure by, such as 100 for percent. Defaults to 1.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Pairs:
     ways: tuple[str, str]
     runs: dict[int, tuple[Run, Run]]
     note: str
+    scale: float = 1.0
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
@@ -64,13 +66,43 @@ def compare_pairs(
     Raises:
         UserError: If a step fails or finds a run of another length.
     """
+    run_pairs(pairs, repo)
+    return report_pairs(pairs, path, command, record)
+
+
+def run_pairs(pairs: Pairs, repo: Path) -> None:
+    """Train and test both ways once a seed.
+
+    Args:
+        pairs: What to compare.
+        repo: The repository, with ``tools/``.
+
+    Raises:
+        UserError: If a step fails or finds a run of another length.
+    """
     # The seeds outside: what slows the machine for a while slows both ways.
     for number, (seed, both) in enumerate(pairs.runs.items(), start=1):
         for way, run in zip(pairs.ways, both, strict=True):
             print_now(f'[{number}/{len(pairs.runs)}] {way}, seed {seed}')
             train_and_test(run, repo)
+
+
+def report_pairs(
+    pairs: Pairs, path: Path, command: str, record: dict[str, Any]
+) -> Gain:
+    """Write the table of runs that are complete.
+
+    Args:
+        pairs: What to compare.
+        path: Of the table's files, without suffix.
+        command: The command to name in the table.
+        record: What the table's JSON is to hold besides.
+
+    Returns:
+        What the first way gains.
+    """
     figures = [
-        [run.metrics()[pairs.metric] for run in runs]
+        [pairs.scale * run.metrics()[pairs.metric] for run in runs]
         for runs in zip(*pairs.runs.values(), strict=True)
     ]
     gain = Gain.of(*figures)

@@ -154,11 +154,7 @@ def compare_pretraining(
     if images < 1:
         raise UserError(f'--images {images}: give at least 1')
     classifier = _train_classifier(place, iters)
-    if not place.dense_root.exists():
-        print_now(
-            f'Shapes, a data set drawn on the spot, into {relpath(place.dense_root)}'
-        )
-        write_shapes(place.dense_root, progress=True)
+    write_scenes(place)
 
     def segmenter(name: str, seed: int, *arguments: str | Path, **options: Path) -> Run:
         return Run(
@@ -192,6 +188,15 @@ def compare_pretraining(
     )
     path = place.out_dir / f'pretraining_{images}images'
     return compare_pairs(pairs, place.repo, path, command, dict(images=images))
+
+
+def write_scenes(place: Place) -> None:
+    """Write the scenes of Shapes, unless they are there already."""
+    if not place.dense_root.exists():
+        print_now(
+            f'Shapes, a data set drawn on the spot, into {relpath(place.dense_root)}'
+        )
+        write_shapes(place.dense_root, progress=True)
 
 
 def _train_classifier(place: Place, iters: int | None) -> Run:
