@@ -1,6 +1,6 @@
-"""Automatic masks of one image: the time of ours beside segment-anything's own.
+"""Automatic masks, the mask of a box, encoders: our time beside segment-anything's.
 
-Both have the same RepViT-SAM, with random weights: the time does not depend on them,
+All have the same RepViT-SAM, with random weights: the time does not depend on them,
 but on how many masks the model expects to be good, and that is chosen.
 """
 
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -20,11 +20,17 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from dev.model_zoo.markdown import make_table
+from dev.segment_anything_encoders import build_encoders, measure_encoders
 from mmrapidnet import compat
 from mmrapidnet.apis import AutomaticMaskGenerator, SegmentAnythingPredictor
 from mmrapidnet.apis.cli import main_guard
+from mmrapidnet.apis.latency import Call, interleave
 from mmrapidnet.config.load import load_config
+from mmrapidnet.deploy.export import export
+from mmrapidnet.deploy.sam_graphs import PARTS
 from mmrapidnet.models import SegmentAnything
+from mmrapidnet.models.sam.segment_anything import STRIDE
+from mmrapidnet.utils.env import has_bf16
 
 CONFIG = Path(__file__).resolve().parents[1] / 'configs' / 'sam_repvit_m2_3.py'
 OURS, PACKAGE = 'mmrapidnet', 'segment-anything'
@@ -55,7 +61,7 @@ def as_package_model(model: SegmentAnything) -> nn.Module:
 
 
 def measure(cfg: Config, points_per_side: int, passing: float, rounds: int) -> str:
-    """Time both in turns.
+    """Time the package, ours in eager and ours as exported files in turns.
 
     Args:
         cfg: The config of a `SegmentAnything` model.
@@ -64,35 +70,96 @@ def measure(cfg: Config, points_per_side: int, passing: float, rounds: int) -> s
         rounds: How often each is timed.
 
     Returns:
-        A table in Markdown.
+        Two tables in Markdown: automatic masks of an image, and one box from the
+        embedding of the image to its mask in low resolution.
     """
-    predictor = _build_predictor(cfg)
-    size = predictor.model.image_size
-    image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
-    settings = dict(
-        points_per_side=points_per_side,
-        pred_iou_thresh=_find_threshold(predictor, image, passing),
-        stability_score_thresh=0.0,
-    )
-    generators = {
-        PACKAGE: _package_generator(predictor, settings),
-        OURS: AutomaticMaskGenerator(predictor, **settings),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in generators}
-    for _ in range(rounds):
-        for name, generator in generators.items():
-            start = time.perf_counter()
-            generator.generate(image)
-            seconds[name].append(time.perf_counter() - start)
-    return _make_table({name: median(times) for name, times in seconds.items()})
-
-
-def _build_predictor(cfg: Config) -> SegmentAnythingPredictor:
-    torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Path(folder) / 'random.pth'
-        torch.save({'state_dict': MODELS.build(cfg.model).state_dict()}, checkpoint)
-        return SegmentAnythingPredictor(cfg, checkpoint, device='cpu')
+        checkpoint, image = _write(cfg, Path(folder))
+        ours = SegmentAnythingPredictor(cfg, checkpoint, device='cpu')
+        exported = _export(cfg, checkpoint, image, Path(folder))
+        pixels = cv2.imread(str(image))
+        settings = dict(
+            points_per_side=points_per_side,
+            pred_iou_thresh=_find_threshold(ours, pixels, passing),
+            stability_score_thresh=0.0,
+        )
+        best = list(exported)[-1]
+        generators = {
+            PACKAGE: _package_generator(ours, settings),
+            OURS: AutomaticMaskGenerator(ours, **settings),
+            best: AutomaticMaskGenerator(exported[best], **settings),
+        }
+        calls = {
+            name: partial(generator.generate, pixels)
+            for name, generator in generators.items()
+        }
+        automatic = _time(calls, 'automatic masks', rounds, warm_up=0)
+        box = _time(_box_calls(ours, exported), 'one box', 5 * rounds, warm_up=1)
+    return f'{automatic}\n\n{box}'
+
+
+def _write(cfg: Config, folder: Path) -> tuple[Path, Path]:
+    """A checkpoint of random weights and an image."""
+    torch.manual_seed(0)
+    checkpoint, image = folder / 'random.pth', folder / 'noise.png'
+    torch.save({'state_dict': MODELS.build(cfg.model).state_dict()}, checkpoint)
+    shape = (cfg.model.image_size, cfg.model.image_size, 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    cv2.imwrite(str(image), noise)
+    return checkpoint, image
+
+
+def _export(
+    cfg: Config, checkpoint: Path, image: Path, folder: Path
+) -> dict[str, SegmentAnythingPredictor]:
+    """Predictors of exported pairs, the fastest last."""
+    predictors = {}
+    for precision in ('fp32', 'bf16') if has_bf16() else ('fp32',):
+        files = {}
+        for part in PARTS:
+            files[part] = folder / f'{part}_{precision}.xml'
+            export(
+                *(cfg, str(checkpoint), 'openvino', files[part], part, precision),
+                image=str(image),
+            )
+        predictors[f'OpenVINO {precision}'] = SegmentAnythingPredictor(
+            **files, threads=torch.get_num_threads()
+        )
+    return predictors
+
+
+def _box_calls(
+    ours: SegmentAnythingPredictor, exported: dict[str, SegmentAnythingPredictor]
+) -> dict[str, Call]:
+    """From the embedding to the mask of a box, without what is common to all."""
+    model, size = ours.model, ours.model.image_size
+    channels, edge = model.neck.out_channels, size // STRIDE
+    embedding = torch.randn(1, channels, edge, edge)
+    box = torch.tensor([[0.2, 0.3, 0.6, 0.7]]) * size
+
+    @torch.no_grad()
+    def call_package() -> None:
+        sparse, dense = model.prompt_encoder(points=None, boxes=box, masks=None)
+        position = model.prompt_encoder.get_dense_pe()
+        model.mask_decoder(embedding, position, sparse, dense, multimask_output=False)
+
+    @torch.no_grad()
+    def call(model: Any) -> None:
+        model.build_decoder(embedding)(boxes=box, multimask_output=False)
+
+    models = {OURS: model, **{name: files.model for name, files in exported.items()}}
+    calls = {name: partial(call, model) for name, model in models.items()}
+    return {PACKAGE: call_package, **calls}
+
+
+def _time(calls: dict[str, Call], what: str, rounds: int, warm_up: int) -> str:
+    timings = interleave(calls, rounds, warm_up).timings
+    base = timings[PACKAGE].median
+    rows = [
+        (name, f'{timing.median:.3f}', f'{timing.median / base:.2f}')
+        for name, timing in timings.items()
+    ]
+    return make_table((what, 'seconds', 'ratio'), rows)
 
 
 def _find_threshold(
@@ -124,14 +191,6 @@ def _suppress(
     return nms(boxes, scores.float(), iou_threshold)[1]
 
 
-def _make_table(seconds: dict[str, float]) -> str:
-    rows = [
-        (name, f'{value:.1f}', f'{value / seconds[PACKAGE]:.2f}')
-        for name, value in seconds.items()
-    ]
-    return make_table(('', 'seconds', 'ratio'), rows)
-
-
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', nargs='?', default=str(CONFIG), help='config file')
@@ -143,6 +202,16 @@ def parse_args() -> argparse.Namespace:
         help='the part of the masks that is expected to be good (default: %(default)s)',
     )
     parser.add_argument('--rounds', type=int, default=1)
+    parser.add_argument(
+        '--size', type=int, help="of the encoder's input (default: the config's)"
+    )
+    parser.add_argument(
+        '--tables',
+        nargs='+',
+        choices=('masks', 'encoders'),
+        default=('masks', 'encoders'),
+        help='what to measure (default: both)',
+    )
     return parser.parse_args()
 
 
@@ -150,7 +219,13 @@ def main() -> None:
     args = parse_args()
     compat.apply()
     cfg = load_config(args.config)
-    print(measure(cfg, args.points_per_side, args.passing, args.rounds))
+    if args.size:
+        cfg.model.image_size = args.size
+    if 'masks' in args.tables:
+        print(measure(cfg, args.points_per_side, args.passing, args.rounds))
+    if 'encoders' in args.tables:
+        encoders = build_encoders(cfg.model)
+        print(measure_encoders(encoders, cfg.model.image_size, args.rounds))
 
 
 if __name__ == '__main__':

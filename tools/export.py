@@ -3,7 +3,7 @@
 import argparse
 
 from mmrapidnet.apis import cli
-from mmrapidnet.deploy import export, formats, graphs, verify
+from mmrapidnet.deploy import export, formats, graphs, sam_graphs, verify
 
 
 def parse_args() -> argparse.Namespace:
@@ -20,10 +20,10 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--part',
-        choices=graphs.PARTS,
+        choices=(*graphs.PARTS, *sam_graphs.PARTS),
         default='whole',
-        help='the backbone alone, or of Mask R-CNN what precedes the proposals '
-        '(default: whole)',
+        help='the backbone alone, of Mask R-CNN what precedes the proposals (dense), '
+        'or of SegmentAnything one of its two files (default: whole)',
     )
     parser.add_argument(
         '--precision',
@@ -47,8 +47,12 @@ def parse_args() -> argparse.Namespace:
         '--calibration-images',
         type=int,
         metavar='N',
-        help="images of the config's data set that int8 is calibrated on "
-        '(default: 300)',
+        help='images that int8 is calibrated on (default: 300)',
+    )
+    parser.add_argument(
+        '--calibration-folder',
+        metavar='DIR',
+        help="the folder of those images (default: they are of the config's data set)",
     )
     cli.add_config_arguments(parser)
     return parser.parse_args()
@@ -66,6 +70,7 @@ def main() -> None:
         size=tuple(args.size) if args.size else None,
         image=args.image,
         calibration_images=args.calibration_images,
+        calibration_folder=args.calibration_folder,
     )
     print(f'written to {report.path}')
 

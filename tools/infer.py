@@ -10,9 +10,11 @@ from mmrapidnet.config import load
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    add_image_arguments(
-        parser, 'checkpoint, or a file exported from it', 'folder for the pictures'
+    parser.add_argument('--config', required=True, help='config file')
+    parser.add_argument(
+        '--checkpoint', required=True, help='checkpoint, or a file exported from it'
     )
+    add_image_arguments(parser, out='folder for the pictures')
     parser.add_argument(
         '--score-thr', type=float, default=0.3, help='least score of a detection'
     )

@@ -9,9 +9,14 @@ from mmrapidnet.apis.segment_images import Prompts, segment_images
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    add_image_arguments(
-        parser, checkpoint='checkpoint', out='folder for the pictures and masks.json'
+    add_image_arguments(parser, out='folder for the pictures and masks.json')
+    model = parser.add_argument_group(
+        'model', 'A config and a checkpoint, or the two files of tools/export.py.'
     )
+    model.add_argument('--config', help='config file')
+    model.add_argument('--checkpoint', help='checkpoint')
+    model.add_argument('--encoder', metavar='FILE', help='exported encoder')
+    model.add_argument('--decoder', metavar='FILE', help='exported decoder')
     prompts = parser.add_argument_group(
         'prompts', 'In pixels of the image; of one kind, and the same in every image.'
     )
@@ -56,7 +61,8 @@ def main() -> None:
         args.point, args.box, args.boxes_from, args.everything, args.score_thr
     )
     masks, images = segment_images(
-        args.config, args.checkpoint, args.inputs, args.out, prompts, args.device
+        *(args.config, args.checkpoint, args.inputs, args.out, prompts, args.device),
+        *(args.encoder, args.decoder),
     )
     print(f'{masks} masks of {images} images written to {args.out}')
 

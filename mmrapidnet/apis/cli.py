@@ -82,14 +82,11 @@ def _in_one_line(message: str) -> str:
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
 
 
-def add_image_arguments(
-    parser: argparse.ArgumentParser, checkpoint: str, out: str
-) -> None:
-    """Add the arguments that say which model looks at which images.
+def add_image_arguments(parser: argparse.ArgumentParser, out: str) -> None:
+    """Add the arguments that say which images are looked at.
 
     Args:
         parser: The parser to add to.
-        checkpoint: What ``--checkpoint`` may be, for its help.
         out: What ``--out`` is for.
     """
     parser.add_argument(
@@ -98,8 +95,6 @@ def add_image_arguments(
         metavar='IMAGE_OR_FOLDER',
         help='what to look at; of a folder also what is in its sub folders',
     )
-    parser.add_argument('--config', required=True, help='config file')
-    parser.add_argument('--checkpoint', required=True, help=checkpoint)
     parser.add_argument('--out', required=True, help=out)
     parser.add_argument('--device', help='such as cpu or cuda:0')
 

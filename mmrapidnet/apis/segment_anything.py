@@ -8,16 +8,20 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
 from torch import Tensor
 
 from mmrapidnet.apis.sam_prompts import check_prompts
 from mmrapidnet.checkpoints.state_dict import read_checkpoint
 from mmrapidnet.config.load import load_config
-from mmrapidnet.deploy.loading import fill_model
+from mmrapidnet.deploy.loading import check_segments_anything, load_sam
+from mmrapidnet.deploy.sam_files import ExportedDecoder, ExportedSegmentAnything
 from mmrapidnet.models.sam import SegmentAnything
 from mmrapidnet.models.sam.image_decoder import ImageDecoder
-from mmrapidnet.models.sam.segment_anything import CHUNK, MASK_THRESHOLD
+from mmrapidnet.models.sam.segment_anything import (
+    CHUNK,
+    MASK_THRESHOLD,
+    upscale_masks,
+)
 from mmrapidnet.utils.env import find_device
 from mmrapidnet.utils.errors import UserError
 
@@ -33,30 +37,44 @@ class SegmentAnythingPredictor:
         config: The config of a `SegmentAnything` model, or its path.
         checkpoint: Path of its weights.
         device: Such as 'cpu' or 'cuda:0'. Defaults to None: a GPU if there is one.
+        encoder: Instead of config and checkpoint, an exported encoder; it runs on the
+            CPU, in a process of its own.
+        decoder: With it, an exported decoder.
+        threads: Number of threads of exported files. Defaults to None: as their
+            runtime likes.
 
     Raises:
-        UserError: If the config is of another model, the checkpoint cannot be read or
-            does not fill the model, there is no such device, or ``segment-anything``
-            is not installed.
+        UserError: If neither or both ways are given, the config is of another model,
+            the checkpoint cannot be read or does not fill the model, there is no such
+            device, the exported files cannot be run or do not fit each other, or
+            ``segment-anything`` is not installed.
     """
 
     def __init__(
         self,
-        config: str | Path | Config,
-        checkpoint: str | Path,
+        config: str | Path | Config | None = None,
+        checkpoint: str | Path | None = None,
         device: str | None = None,
+        encoder: str | Path | None = None,
+        decoder: str | Path | None = None,
+        threads: int | None = None,
     ) -> None:
-        cfg = config if isinstance(config, Config) else load_config(str(config))
-        _check_config(cfg)
-        found = find_device(device)
-        content = read_checkpoint(str(checkpoint))
-        model = MODELS.build(cfg.model).eval()
-        self.model = fill_model(model, content, str(checkpoint)).to(found)
+        given = [x is not None for x in (config, checkpoint, encoder, decoder)]
+        if given == [True, True, False, False]:
+            self.model = _load_model(config, checkpoint, device)
+        elif given == [False, False, True, True]:
+            _check_device(device)
+            self.model = ExportedSegmentAnything(encoder, decoder, threads)
+        else:
+            raise UserError(
+                'give either a config and a checkpoint, or an exported encoder and an '
+                'exported decoder'
+            )
         self.reset_image()
 
     def reset_image(self) -> None:
         """Forget the image."""
-        self._image: ImageDecoder | None = None
+        self._image: ImageDecoder | ExportedDecoder | None = None
         self._original_size = self._input_size = (0, 0)
 
     @torch.no_grad()
@@ -216,7 +234,7 @@ class SegmentAnythingPredictor:
         )
 
     @property
-    def _decoder(self) -> ImageDecoder:
+    def _decoder(self) -> ImageDecoder | ExportedDecoder:
         if self._image is None:
             raise UserError('no image is set: call set_image(image) before prompts')
         return self._image
@@ -231,16 +249,25 @@ class SegmentAnythingPredictor:
         Returns:
             (B, M, H, W), logits.
         """
-        return self.model.upscale_masks(logits, self._input_size, self._original_size)
+        return upscale_masks(
+            logits, self.model.image_size, self._input_size, self._original_size
+        )
 
 
-def _check_config(cfg: Config) -> None:
-    kind = (cfg.get('model') or {}).get('type')
-    found = MODELS.get(kind) if isinstance(kind, str) else kind
-    if not (isinstance(found, type) and issubclass(found, SegmentAnything)):
+def _load_model(
+    config: str | Path | Config, checkpoint: str | Path, device: str | None
+) -> SegmentAnything:
+    cfg = config if isinstance(config, Config) else load_config(str(config))
+    check_segments_anything(cfg)
+    found = find_device(device)
+    content = read_checkpoint(str(checkpoint))
+    return load_sam(cfg, content, str(checkpoint)).to(found)
+
+
+def _check_device(device: str | None) -> None:
+    if device not in (None, 'cpu'):
         raise UserError(
-            f'{cfg.filename} is the config of a {kind}: give one of a SegmentAnything, '
-            'such as configs/sam_repvit_m2_3.py'
+            f'--device {device}: exported files run on the CPU; leave --device out'
         )
 
 

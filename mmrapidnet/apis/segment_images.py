@@ -98,12 +98,14 @@ class Prompts:
 
 
 def segment_images(
-    config: str | Config,
-    checkpoint: str,
+    config: str | Config | None,
+    checkpoint: str | None,
     inputs: Sequence[str],
     out_dir: str,
     prompts: Prompts,
     device: str | None = None,
+    encoder: str | None = None,
+    decoder: str | None = None,
 ) -> tuple[int, int]:
     """Segment what prompts mean in images, draw it and write it as COCO JSON.
 
@@ -114,6 +116,8 @@ def segment_images(
         out_dir: Pictures go to ``out_dir/vis``, masks to ``out_dir/masks.json``.
         prompts: What to segment, the same in every image.
         device: Such as 'cpu' or 'cuda:0'. Defaults to None: a GPU if there is one.
+        encoder: Instead of config and checkpoint, an exported encoder.
+        decoder: With it, an exported decoder.
 
     Returns:
         The number of masks and of images.
@@ -125,7 +129,7 @@ def segment_images(
     out = Path(out_dir)
     pictures = find_images(inputs, out / 'vis')
     given, categories = _read_boxes(prompts, pictures)
-    predictor = SegmentAnythingPredictor(config, checkpoint, device)
+    predictor = SegmentAnythingPredictor(config, checkpoint, device, encoder, decoder)
     reader = Compose([LoadImageFromFile()])
     images, annotations, visualizer = [], [], Visualizer()
     # Of everything in a single image, the points are counted instead.

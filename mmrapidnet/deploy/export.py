@@ -4,32 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from rich.console import Console
 
-from mmrapidnet.checkpoints.state_dict import read_checkpoint
-from mmrapidnet.config.libraries import require_library
-from mmrapidnet.deploy.formats import check_supported, load_format
-from mmrapidnet.deploy.fuse import fuse
-from mmrapidnet.deploy.graphs import Graph, build_graph, require_torch
-from mmrapidnet.deploy.inference import ExportedModel, read_settings, to_batch
-from mmrapidnet.deploy.loading import load_model
-from mmrapidnet.deploy.metadata import describe
-from mmrapidnet.deploy.preprocess import (
-    CalibrationImages,
-    build_reader,
-    first_test_image,
-)
+from mmrapidnet.deploy import sam_graphs
+from mmrapidnet.deploy.formats import load_format
+from mmrapidnet.deploy.graphs import require_torch
+from mmrapidnet.deploy.isolated import IsolatedSession
+from mmrapidnet.deploy.prepare import Prepared, Request, prepare
+from mmrapidnet.deploy.prepare_sam import prepare_sam
 from mmrapidnet.deploy.verify import Difference, compare, make_table
 from mmrapidnet.utils.atomic import replace_atomic
 from mmrapidnet.utils.errors import UserError
 
-CALIBRATION_IMAGES = 300
 SMALLEST = 32
 
 
@@ -59,6 +49,7 @@ def export(
     size: tuple[int, int] | None = None,
     image: str | None = None,
     calibration_images: int | None = None,
+    calibration_folder: str | None = None,
 ) -> Report:
     """Export a checkpoint, run the file beside PyTorch and print the differences.
 
@@ -69,16 +60,18 @@ def export(
         checkpoint: Path or URL of the checkpoint.
         format: 'onnx', 'openvino', 'coreml' or 'ncnn'.
         out: The file to write, with the format's suffix.
-        part: 'whole', 'backbone', or 'dense' for Mask R-CNN without its RoI part.
-            Defaults to 'whole'.
+        part: 'whole', 'backbone', or 'dense' for Mask R-CNN without its RoI part; of a
+            `SegmentAnything` 'encoder' or 'decoder'. Defaults to 'whole'.
         precision: One that the format has. Defaults to 'fp32'.
         size: Height and width to fix. Defaults to None: any size where format and
             model allow it, otherwise that which the config's test pipeline gives
             the image.
         image: The picture to compare on. Defaults to the first of the config's test
             set.
-        calibration_images: How many images of the config's data set int8 takes its
-            ranges from. Defaults to 300.
+        calibration_images: How many images int8 takes its ranges from. Defaults to
+            300.
+        calibration_folder: The folder of those images. Defaults to None: they are of
+            the config's data set.
 
     Returns:
         What was exported.
@@ -89,32 +82,22 @@ def export(
             the tolerances of `mmrapidnet.deploy.verify`, or if PyTorch is too old.
     """
     require_torch()
-    out = Path(out)
-    writer = load_format(format)
-    _check_request(writer, out, precision, size, calibration_images)
-    init_default_scope(require_library(cfg))
-    image = image or first_test_image(cfg)
-    pixels = build_reader(cfg, size)(image)
-
-    model = fuse(load_model(cfg, read_checkpoint(checkpoint), checkpoint))
-    graph = build_graph(model, part)
-    check_supported(writer, graph.kind, precision)
-    if size is None and not writer.is_dynamic(graph):
-        size = pixels.shape[:2]
-        _say_fixed(out, size, graph, writer.NAME)
-    metadata = describe(cfg, graph, precision, checkpoint, size, pixels.shape[2])
-    metadata['settings'] = read_settings(model, graph.kind)
-    calibration = None
-    if precision == 'int8':
-        calibration = _find_calibration(cfg, calibration_images, size)
-
+    out, writer = Path(out), load_format(format)
+    request = Request(
+        *(cfg, checkpoint, writer, out, part, precision, size, image),
+        *(calibration_images, calibration_folder),
+    )
+    _check_request(request)
+    prepared = (prepare_sam if part in sam_graphs.PARTS else prepare)(request)
+    graph, metadata = prepared.graph, prepared.metadata
     with replace_atomic(out) as path:
-        example = torch.from_numpy(to_batch(pixels))
-        writer.write(graph, example, path, metadata, calibration)
+        example = torch.from_numpy(prepared.inputs[0])
+        writer.write(graph, example, path, metadata, prepared.calibration)
         if writer.RUNNABLE:
-            file = ExportedModel(path, isolated=True)
-            differences = compare(graph, file, pixels, precision)
-            _check(differences, out, Path(image).name, pixels.shape[:2])
+            differences = compare(
+                graph, IsolatedSession(path), prepared.inputs, precision
+            )
+            _check(differences, out, prepared)
         else:
             differences = None
             writer.read_metadata(path)  # at least it can be read
@@ -125,13 +108,8 @@ def export(
     return Report(out, metadata, differences)
 
 
-def _check_request(
-    writer: ModuleType,
-    out: Path,
-    precision: str,
-    size: tuple[int, int] | None,
-    calibration_images: int | None,
-) -> None:
+def _check_request(request: Request) -> None:
+    out, writer, size = request.out, request.writer, request.size
     if not out.name.endswith(writer.SUFFIX):
         raise UserError(
             f'--out {out}: a file for {writer.NAME} is called *{writer.SUFFIX}'
@@ -141,42 +119,22 @@ def _check_request(
             f'--size {size[0]} {size[1]}: an image has at least {SMALLEST} pixels each '
             'way, the largest stride of the backbones'
         )
-    if calibration_images is not None and precision != 'int8':
-        raise UserError(
-            f'--calibration-images is for --precision int8, not for {precision}'
-        )
+    for name in ('calibration_images', 'calibration_folder'):
+        if getattr(request, name) is not None and request.precision != 'int8':
+            raise UserError(
+                f'--{name.replace("_", "-")} is for --precision int8, not for '
+                f'{request.precision}'
+            )
 
 
-def _say_fixed(out: Path, size: tuple[int, int], graph: Graph, name: str) -> None:
-    reason = f'{name} holds this model for one size only'
-    if not graph.dynamic:
-        reason = f'{graph.bound_by} is right for one size only'
-    Console().print(
-        f'{out.name} will take images of {size[0]}x{size[1]} (height x width), or of '
-        f'what --size gives: {reason}',
-        soft_wrap=True,
-    )
-
-
-def _find_calibration(
-    cfg: Config, count: int | None, size: tuple[int, int] | None
-) -> CalibrationImages:
-    count = CALIBRATION_IMAGES if count is None else count
-    images = CalibrationImages(cfg, count, size)
-    if len(images) < count:
-        Console().print(
-            f'calibrating on {len(images)} images instead of {count}: the data set '
-            'has no more'
-        )
-    return images
-
-
-def _check(
-    differences: list[Difference], out: Path, image: str, size: tuple[int, int]
-) -> None:
+def _check(differences: list[Difference], out: Path, prepared: Prepared) -> None:
     """Print the differences, and raise if one is beyond its tolerance."""
-    title = f'{out.name} against PyTorch\n{image}, {size[0]}x{size[1]}'
-    Console().print(make_table(title, differences))
+    height, width = prepared.inputs[0].shape[2:]
+    image = f'{Path(prepared.image).name}, {height}x{width}'
+    if prepared.graph.prompts:
+        image = f'prompts on {Path(prepared.image).name}'
+    table = make_table(f'{out.name} against PyTorch\n{image}', differences)
+    Console().print(table)
     beyond = [d for d in differences if not d.is_tolerable]
     if beyond:
         worst = max(beyond, key=lambda d: d.relative / d.tolerance)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import log2
 from typing import Any
 
@@ -22,6 +22,8 @@ PARTS = ('whole', 'backbone', 'dense')
 DETECTIONS = ('boxes', 'scores', 'labels', 'masks')
 # Edge of an image, a multiple of every stride, that shows what a model does.
 _PROBED = 128
+# Lengths of prompts that are free, and what they are traced with.
+FREE = {'prompts': 3, 'points': 5}
 # The first whose ONNX exporter takes translations of operators.
 TORCH = '2.6'
 
@@ -35,13 +37,17 @@ class Graph:
     of the graph.
 
     Attributes:
-        kind: 'backbone', 'classifier', 'segmenter', 'dense' or 'detector'.
+        kind: 'backbone', 'classifier', 'segmenter', 'dense', 'detector', 'encoder' or
+            'decoder' (the last two of `mmrapidnet.deploy.sam_graphs`).
         module: The function, in evaluation mode; returns a tuple of tensors.
         outputs: Name of each output.
         bound_by: What of it is another computation for another height or width.
             Defaults to None: nothing.
         padded: Whether images are padded inside, to a multiple of some number.
             Defaults to False.
+        input: Name of the input, where it is not an image. Defaults to 'image'.
+        prompts: Shapes of further inputs by their names, float32; a length that is
+            free has a name, of `FREE`. Defaults to none.
     """
 
     kind: str
@@ -49,6 +55,8 @@ class Graph:
     outputs: tuple[str, ...]
     bound_by: str | None = None
     padded: bool = False
+    input: str = 'image'
+    prompts: dict[str, tuple[int | str, ...]] = field(default_factory=dict)
 
     @property
     def dynamic(self) -> bool:
@@ -58,7 +66,14 @@ class Graph:
     @property
     def batched(self) -> bool:
         """Whether it takes more than one image at once."""
-        return self.kind not in ('dense', 'detector')
+        return self.kind not in ('dense', 'detector', 'decoder')
+
+    def make_prompts(self) -> list[Tensor]:
+        """Zeros for each of the further inputs, to trace it with."""
+        return [
+            torch.zeros([FREE.get(length, length) for length in shape])
+            for shape in self.prompts.values()
+        ]
 
 
 class Preprocessing(nn.Module):
@@ -241,7 +256,9 @@ def trace(graph: Graph, example: Tensor) -> torch.jit.ScriptModule:
         warnings.filterwarnings('ignore', category=torch.jit.TracerWarning)
         # Recording looks at all properties of mmdet's heads, the deprecated ones, too.
         warnings.filterwarnings('ignore', 'DeprecationWarning: ', module='mmdet')
-        return torch.jit.trace(graph.module, (example,), check_trace=False)
+        return torch.jit.trace(
+            graph.module, (example, *graph.make_prompts()), check_trace=False
+        )
 
 
 class _Part(nn.Module):

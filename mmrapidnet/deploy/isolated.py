@@ -103,11 +103,11 @@ class IsolatedSession:
         self._child = Child()
         self.metadata = self._child.call(self._what, _open, path, threads, size)
 
-    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, *inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Run the file.
 
         Args:
-            image: A batch, as a ``Session`` takes it.
+            *inputs: A batch, and prompts, as a ``Session`` takes them.
 
         Returns:
             The outputs by name.
@@ -115,7 +115,7 @@ class IsolatedSession:
         Raises:
             UserError: If the file does not take such images, or fails on them.
         """
-        return self._child.call(self._what, _run, image)
+        return self._child.call(self._what, _run, *inputs)
 
 
 def serve(descriptor: int, patience: int) -> None:
@@ -165,7 +165,7 @@ def _stop(process: subprocess.Popen, connection: Connection) -> None:
     process.wait()
 
 
-_session: Callable[[np.ndarray], dict[str, np.ndarray]]
+_session: Callable[..., dict[str, np.ndarray]]
 
 
 def _open(
@@ -176,5 +176,5 @@ def _open(
     return _session.metadata
 
 
-def _run(image: np.ndarray) -> dict[str, np.ndarray]:
-    return _session(image)
+def _run(*inputs: np.ndarray) -> dict[str, np.ndarray]:
+    return _session(*inputs)

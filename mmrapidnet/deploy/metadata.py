@@ -67,16 +67,17 @@ def describe(
     Returns:
         What JSON can hold: ``version`` of this description, ``kind`` and ``outputs``
         of the graph, ``input`` (``name``, ``channels``, ``channel_order``, ``range``,
-        ``size`` [H, W] or None, ``batch`` or None, ``multiple``), ``precision``,
-        ``fused``, ``scope``, ``config`` (file name), ``model_sha256``, ``classes``,
-        ``palette``, ``checkpoint`` (``name``, ``sha256``) and ``versions``.
+        ``size`` [H, W] or None, ``batch`` or None, ``multiple``), ``prompts`` (shapes
+        of further inputs by name), ``precision``, ``fused``, ``scope``, ``config``
+        (file name), ``model_sha256``, ``classes``, ``palette``, ``checkpoint``
+        (``name``, ``sha256``) and ``versions``.
     """
     return {
         'version': VERSION,
         'kind': graph.kind,
         'outputs': list(graph.outputs),
         'input': {
-            'name': 'image',
+            'name': graph.input,
             'channels': channels,
             'channel_order': _ORDERS.get(channels, 'as in the file'),
             'range': [0, 255],
@@ -84,6 +85,7 @@ def describe(
             'batch': None if graph.batched else 1,
             'multiple': 1,  # of which height and width are: any
         },
+        'prompts': {name: list(shape) for name, shape in graph.prompts.items()},
         'precision': precision,
         'fused': not any(isinstance(m, _BatchNorm) for m in graph.module.modules()),
         **_describe_config(cfg, checkpoint),
@@ -172,13 +174,24 @@ def _is_size(value: Any) -> bool:
 
 def _are_settings(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        key in _SETTINGS and isinstance(number, (bool, int, float, type(None)))
+        _is_triple(number)
+        if key in _TRIPLES
+        else key in _SETTINGS and isinstance(number, (bool, int, float, type(None)))
         for key, number in value.items()
+    )
+
+
+def _is_triple(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(type(number) in (int, float) for number in value)
     )
 
 
 # What is read of a file's own description, and what each must be.
 _SETTINGS = ('mask_threshold', 'align_corners', 'threshold')
+_TRIPLES = ('pad_value', 'embedding')
 _FIELDS = {
     'kind': _is_text,
     'outputs': is_names,

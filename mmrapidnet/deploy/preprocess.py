@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -178,31 +178,25 @@ def _get_dataset(cfg: Config, dataloader: str) -> dict[str, Any]:
 
 
 class CalibrationImages:
-    """Images of a config's training set, or else test set, through its test pipeline.
-
-    They are spread evenly over the data set and read anew in each iteration.
+    """Images spread evenly over many, read anew in each iteration.
 
     Args:
-        cfg: The config, whose scope is the default one.
-        count: How many, if the data set has as many. Defaults to 300.
-        size: Height and width of a file of a fixed size. Defaults to None: as the
-            pipeline gives them.
+        paths: The images.
+        read: From the path of one to what the file takes, (H, W, C).
+        count: How many, if there are as many. Defaults to 300.
 
     Raises:
-        UserError: If neither data set is there.
+        UserError: If the number is not positive.
 
-    Iterating yields images of (1, 3, H, W), float32, 0 to 255, BGR.
+    Iterating yields images of (1, C, H, W), float32, 0 to 255.
     """
 
-    def __init__(
-        self, cfg: Config, count: int = 300, size: tuple[int, int] | None = None
-    ) -> None:
+    def __init__(self, paths: Sequence[str], read: Read, count: int = 300) -> None:
         if count < 1:
             raise UserError(f'--calibration-images {count}: at least one is needed')
-        paths = _find_images(cfg)
         chosen = np.linspace(0, len(paths) - 1, min(count, len(paths)))
         self.paths = [paths[int(index)] for index in chosen]
-        self._read = build_reader(cfg, size)
+        self._read = read
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -212,7 +206,26 @@ class CalibrationImages:
             yield to_batch(self._read(path))
 
 
-def _find_images(cfg: Config) -> list[str]:
+def find_calibration_images(cfg: Config, folder: str | None = None) -> list[str]:
+    """Find images to calibrate on.
+
+    Args:
+        cfg: The config, whose scope is the default one.
+        folder: Their folder. Defaults to None: the config's training set, or else
+            test set.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        UserError: If there are none.
+    """
+    if folder is not None:
+        files = sorted(path for path in Path(folder).rglob('*') if path.is_file())
+        images = [str(path) for path in files if cv2.haveImageReader(str(path))]
+        if not images:
+            raise UserError(f'--calibration-folder {folder}: there is no image in it')
+        return images
     problems = []
     for dataloader in ('train_dataloader', 'test_dataloader'):
         try:
@@ -224,6 +237,6 @@ def _find_images(cfg: Config) -> list[str]:
                 return images
     reason = problems[-1] if problems else 'they are empty'
     raise UserError(
-        "int8 needs images to calibrate on, of the config's train or test set: "
-        f'{reason}'
+        "int8 needs images to calibrate on, of the config's train or test set or of "
+        f'--calibration-folder: {reason}'
     )

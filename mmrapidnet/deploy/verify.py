@@ -10,7 +10,6 @@ import torch
 from rich.table import Table
 
 from mmrapidnet.deploy.graphs import Graph
-from mmrapidnet.deploy.inference import to_batch
 from mmrapidnet.utils.errors import UserError
 
 Outputs = dict[str, np.ndarray]
@@ -55,16 +54,16 @@ class Difference:
 
 def compare(
     graph: Graph,
-    run: Callable[[np.ndarray], Outputs],
-    image: np.ndarray,
+    run: Callable[..., Outputs],
+    inputs: tuple[np.ndarray, ...],
     precision: str = 'fp32',
 ) -> list[Difference]:
     """Run a file and the graph it was made from on one image.
 
     Args:
         graph: The graph.
-        run: From an image to the outputs of the file.
-        image: (H, W, 3), uint8, BGR.
+        run: From the inputs to the outputs of the file, by name.
+        inputs: The image, float32 (1, C, H, W), and prompts.
         precision: That of the file, which says what is tolerable.
 
     Returns:
@@ -73,16 +72,15 @@ def compare(
     Raises:
         UserError: If PyTorch detects nothing, which any file would equal.
     """
-    tensor = torch.from_numpy(to_batch(image))
     with torch.no_grad():
-        values = graph.module(tensor)
+        values = graph.module(*map(torch.from_numpy, inputs))
     expected = {name: value.numpy() for name, value in zip(graph.outputs, values)}
     if graph.kind == 'detector' and not len(expected['scores']):
         raise UserError(
             'the model finds nothing in the image, so there is nothing to compare: is '
             'the checkpoint trained? give another image with --image FILE'
         )
-    found = run(image)
+    found = run(*inputs)
     if graph.kind == 'detector':
         return compare_detections(expected, found, DETECTION_TOLERANCES[precision])
     return [

@@ -14,11 +14,12 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmrapidnet.deploy import export as exporting
-from mmrapidnet.deploy import formats, inference, verify
+from mmrapidnet.deploy import formats, verify
 from mmrapidnet.deploy.export import export
 from mmrapidnet.deploy.preprocess import (
     CalibrationImages,
     build_reader,
+    find_calibration_images,
     first_test_image,
 )
 from mmrapidnet.utils.errors import UserError
@@ -60,7 +61,7 @@ def fake(monkeypatch):
     fake = FakeFormat()
     monkeypatch.setattr(exporting, 'load_format', lambda name: fake)
     # Not `open_session`: nobody has run the file yet.
-    monkeypatch.setattr(inference, 'IsolatedSession', fake.open)
+    monkeypatch.setattr(exporting, 'IsolatedSession', fake.open)
     return fake
 
 
@@ -211,7 +212,7 @@ def test_calibration(run, fake, capsys):
 def test_calibration_images(made):
     cfg, _ = made['segmenter']
     init_default_scope('mmseg')
-    images = CalibrationImages(cfg, 4)
+    images = CalibrationImages(find_calibration_images(cfg), build_reader(cfg), 4)
     assert [path[-20:] for path in images.paths] == [
         f'training/{number:012}.jpg'[-20:] for number in (1, 4, 8, 12)
     ]
@@ -224,9 +225,22 @@ def test_calibration_images(made):
     for name in ('train', 'test'):
         missing[f'{name}_dataloader'].dataset.data_root = 'nowhere'
     with pytest.raises(UserError, match='int8 needs images to calibrate on, .* nowhe'):
-        CalibrationImages(missing, 4)
+        find_calibration_images(missing)
     with pytest.raises(UserError, match='--calibration-images 0: at least one'):
-        CalibrationImages(cfg, 0)
+        CalibrationImages(images.paths, build_reader(cfg), 0)
+
+
+def test_calibration_folder(run, fake, shapes_root, tmp_path):
+    folder = shapes_root / 'ade' / 'images' / 'validation'
+    arguments = dict(precision='int8', calibration_folder=str(folder))
+    run('segmenter', calibration_images=2, **arguments)
+    assert fake.written['calibrated'] == [(1, 3, 192, 192)] * 2
+    (tmp_path / 'empty').mkdir()
+    arguments['calibration_folder'] = str(tmp_path / 'empty')
+    with pytest.raises(UserError, match='empty: there is no image in it'):
+        run('segmenter', **arguments)
+    with pytest.raises(UserError, match='--calibration-folder is for --precision int8'):
+        run('segmenter', calibration_folder=str(folder))
 
 
 def test_images_are_read_as_in_testing(made, shapes_root):

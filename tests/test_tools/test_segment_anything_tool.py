@@ -119,6 +119,32 @@ def test_several_boxes_and_everything(model, photos, tmp_path):
     assert all(r['stability_score'] >= 0.95 for r in content['annotations'])
 
 
+def test_the_exported_pair(model, photos, tmp_path):
+    """The same record as the model's, and nothing else needed."""
+    image, pair = photos / '000000000139.png', []
+    for part in ('encoder', 'decoder'):
+        file = tmp_path / f'{part}.onnx'
+        options = ('--part', part, '--format', 'onnx', '--image', image, '--out', file)
+        done = fork_tool('export.py', model[1], model[3], *options)
+        assert done.returncode == 0, done.stderr
+        assert f'{part}.onnx against PyTorch' in done.stdout
+        pair += [f'--{part}', file]
+    records = []
+    for files in (model, pair):
+        out = tmp_path / f'out{len(records)}'
+        arguments = (*files, '--box', 10, 10, 60, 50, '--out', out)
+        done = fork_tool('segment_anything.py', image, *arguments)
+        assert done.returncode == 0, done.stderr
+        (record,) = read_masks(out, images=1).anns.values()
+        records.append(record)
+    assert records[1]['area'] == pytest.approx(records[0]['area'], rel=0.01)
+    assert records[1]['score'] == pytest.approx(records[0]['score'], abs=1e-3)
+
+    arguments = (*model, *pair, '--everything', '--out', tmp_path / 'both')
+    done = fork_tool('segment_anything.py', image, *arguments)
+    assert_one_line_error(done, 'give either a config and a checkpoint, or an exported')
+
+
 BAD = {
     'there is no prompt: give --point, --box': (),
     'give one kind of prompts': ('--everything', '--point', '1', '2'),

@@ -36,7 +36,10 @@ SUFFIXES = {
 }
 FORMATS = tuple(SUFFIXES)
 # Of graphs, see `mmrapidnet.deploy.graphs`.
-KINDS = ('backbone', 'classifier', 'segmenter', 'dense', 'detector')
+KINDS = (
+    *('backbone', 'classifier', 'segmenter', 'dense', 'detector'),
+    *('encoder', 'decoder'),
+)
 
 
 def load_format(name: str) -> ModuleType:
@@ -160,8 +163,10 @@ def check_supported(writer: ModuleType, kind: str, precision: str) -> None:
     if kind not in precisions:
         divisible = kind == 'detector' and 'dense' in precisions
         advice = '; export its dense part with part=dense' if divisible else ''
+        article = 'an' if kind[0] in 'aeiou' else 'a'
         raise UserError(
-            f'{name} cannot hold a {kind}, only a {", a ".join(precisions)}{advice}'
+            f'{name} cannot hold {article} {kind}, only a {", a ".join(precisions)}'
+            f'{advice}'
         )
     if precision not in precisions[kind]:
         raise UserError(

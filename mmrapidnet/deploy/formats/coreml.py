@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmrapidnet.deploy import metadata as about
 from mmrapidnet.deploy.formats import KINDS, SUFFIXES, conversion_to, first_line
-from mmrapidnet.deploy.graphs import trace
+from mmrapidnet.deploy.graphs import FREE, trace
 from mmrapidnet.utils.errors import UserError, in_one_line
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ RUNNABLE = False
 # Edges of an image that a file for every size takes, in pixels; an ML program needs
 # an upper bound.
 SMALLEST, LARGEST = 32, 4096
+# The most prompts, and the most points of each, that a decoder takes.
+MOST = 256
 
 
 @contextlib.contextmanager
@@ -79,7 +81,10 @@ def write(
         model = ct.convert(
             trace(graph, example),
             convert_to='mlprogram',
-            inputs=[_input_type(example.shape[1], edges)],
+            inputs=[
+                _input_type(graph.input, metadata['input'], edges),
+                *(_prompt_type(*prompt) for prompt in graph.prompts.items()),
+            ],
             outputs=[ct.TensorType(name, dtype=np.float32) for name in graph.outputs],
             compute_precision=(ct.precision.FLOAT16 if half else ct.precision.FLOAT32),
             minimum_deployment_target=ct.target.iOS16,
@@ -90,13 +95,23 @@ def write(
     model.save(str(path))
 
 
-def _input_type(channels: int, edges: Sequence[Any]) -> Any:
+def _input_type(name: str, described: dict[str, Any], edges: Sequence[Any]) -> Any:
     """Core ML has images of one or three channels; others are arrays."""
-    layouts = {1: ct.colorlayout.GRAYSCALE, 3: ct.colorlayout.BGR}
-    shape = ct.Shape((1, channels, *edges))
-    if channels in layouts:
-        return ct.ImageType('image', shape, color_layout=layouts[channels])
-    return ct.TensorType('image', shape, dtype=np.float32)
+    layouts = {
+        'gray': ct.colorlayout.GRAYSCALE,
+        'bgr': ct.colorlayout.BGR,
+        'rgb': ct.colorlayout.RGB,
+    }
+    shape = ct.Shape((1, described['channels'], *edges))
+    order = described['channel_order']
+    if order in layouts:
+        return ct.ImageType(name, shape, color_layout=layouts[order])
+    return ct.TensorType(name, shape, dtype=np.float32)
+
+
+def _prompt_type(name: str, shape: tuple[int | str, ...]) -> Any:
+    lengths = [ct.RangeDim(1, MOST, FREE[n]) if n in FREE else n for n in shape]
+    return ct.TensorType(name, ct.Shape(lengths), dtype=np.float32)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from mmrapidnet.deploy import metadata as about
-from mmrapidnet.deploy.formats import KINDS, SUFFIXES, conversion_to, session
+from mmrapidnet.deploy.formats import SUFFIXES, conversion_to, session
 from mmrapidnet.deploy.graphs import trace
 from mmrapidnet.utils.errors import UserError
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 NAME = 'ncnn'
 SUFFIX = SUFFIXES[NAME]
-PRECISIONS = {kind: ('fp32', 'fp16') for kind in KINDS if kind != 'detector'}
+PRECISIONS = dict.fromkeys(
+    ('backbone', 'classifier', 'segmenter', 'dense'), ('fp32', 'fp16')
+)
 RUNNABLE = True
 
 MAGIC = '7767517'

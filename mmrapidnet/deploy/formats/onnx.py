@@ -69,5 +69,7 @@ class Session(session.Session):
             )
         return self._session.get_modelmeta().custom_metadata_map.get(about.KEY)
 
-    def _run(self, image: np.ndarray) -> list[np.ndarray]:
-        return self._session.run(self.metadata['outputs'], {'image': image})
+    def _run(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        names = (taken.name for taken in self._session.get_inputs())
+        given = dict(zip(names, inputs, strict=True))
+        return self._session.run(self.metadata['outputs'], given)

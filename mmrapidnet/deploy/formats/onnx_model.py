@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mmrapidnet.deploy.graphs import FREE
+
 if TYPE_CHECKING:
     import onnx_ir
 
@@ -35,6 +37,10 @@ def convert(graph: Graph, image: dict[str, Any]) -> onnx_ir.Model:
     free = {0: 'batch'} if graph.batched else {}
     if image['size'] is None:
         free |= {2: 'height', 3: 'width'}
+    free_prompts = [
+        {axis: name for axis, name in enumerate(shape) if name in FREE}
+        for shape in graph.prompts.values()
+    ]
     translations = {}
     if graph.kind == 'detector':
         from mmrapidnet.deploy.ops import onnx_translations  # of a newer torch
@@ -44,14 +50,16 @@ def convert(graph: Graph, image: dict[str, Any]) -> onnx_ir.Model:
         # torch's own, about its own; and what an error says better in the end
         warnings.filterwarnings('ignore', r'.*LeafSpec', FutureWarning)
         warnings.filterwarnings('ignore', 'Dynamo does not know', UserWarning)
+        # Two inputs have as many prompts.
+        warnings.filterwarnings('ignore', '# The axis name', UserWarning)
         program = torch.onnx.export(
             graph.module,
-            (torch.zeros(shape),),
+            (torch.zeros(shape), *graph.make_prompts()),
             dynamo=True,
             opset_version=OPSET,
-            input_names=['image'],
+            input_names=[graph.input, *graph.prompts],
             output_names=list(graph.outputs),
-            dynamic_shapes=(free,),
+            dynamic_shapes=(free, *free_prompts),
             custom_translation_table=translations,
             verbose=False,
         )

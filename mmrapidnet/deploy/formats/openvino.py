@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 NAME = 'openvino'
 SUFFIX = SUFFIXES[NAME]
-_INT8 = ('backbone', 'classifier', 'segmenter')
+_INT8 = ('backbone', 'classifier', 'segmenter', 'encoder')
 PRECISIONS = {
     kind: ('fp32', 'fp16', 'bf16', *(('int8',) if kind in _INT8 else ()))
     for kind in KINDS
@@ -75,7 +75,8 @@ class Session(session.Session):
     """An OpenVINO file, run for the least latency.
 
     A network of known shapes runs faster than one for any: where the file or ``size``
-    fixes the size of the images, the network is compiled for each number of them.
+    fixes the size of the images, the network is compiled for each number of them; a
+    decoder, for which it makes no difference, once for any number of prompts.
 
     So it is for each number and size where the file is int8: a network of 8 bits that
     was compiled for any shape reads beyond its memory and ends the process on Intel's
@@ -111,15 +112,16 @@ class Session(session.Session):
         # Those used last are kept: every network has its own copy of the weights.
         self._request = lru_cache(COMPILED)(compile_for)
         size = self.size or taken['size']
-        self._any_shape = not size and precision != 'int8'
+        has_prompts = len(self._model.inputs) > 1
+        self._any_shape = has_prompts or (not size and precision != 'int8')
         if self._any_shape:
             self._request(None)
         elif size:
             self._request((1, about.channels_of(self.metadata), *size))
 
-    def _run(self, image: np.ndarray) -> Iterable[np.ndarray]:
+    def _run(self, image: np.ndarray, *prompts: np.ndarray) -> Iterable[np.ndarray]:
         request = self._request(None if self._any_shape else image.shape)
-        return request.infer([image], share_inputs=True).values()
+        return request.infer([image, *prompts], share_inputs=True).values()
 
 
 def _compile(

@@ -40,11 +40,14 @@ class Session(ABC):
             about.check_size(self.metadata, size, path)
         self._prepare()
 
-    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(
+        self, image: np.ndarray, *prompts: np.ndarray
+    ) -> dict[str, np.ndarray]:
         """Run the file.
 
         Args:
             image: float32, (N, C, H, W), 0 to 255, as the pipeline reads it (BGR).
+            *prompts: The further inputs of a decoder, float32, in their order.
 
         Returns:
             The outputs by name.
@@ -53,7 +56,8 @@ class Session(ABC):
             UserError: If the file does not take such images.
         """
         about.check_image(self.metadata, image, self.path, self.size)
-        return dict(zip(self.metadata['outputs'], self._run(image), strict=True))
+        outputs = self._run(image, *prompts)
+        return dict(zip(self.metadata['outputs'], outputs, strict=True))
 
     @abstractmethod
     def _open(self) -> str | None:
@@ -63,5 +67,5 @@ class Session(ABC):
         """Make it ready to run, once its metadata are known."""
 
     @abstractmethod
-    def _run(self, image: np.ndarray) -> Iterable[np.ndarray]:
+    def _run(self, image: np.ndarray, *prompts: np.ndarray) -> Iterable[np.ndarray]:
         """Run it on a batch that it takes; give the outputs in their order."""

@@ -20,7 +20,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention
+from torch.nn.functional import (
+    layer_norm,
+    linear,
+    pixel_shuffle,
+    scaled_dot_product_attention,
+)
 
 if TYPE_CHECKING:
     from segment_anything.modeling import MaskDecoder, PromptEncoder
@@ -38,6 +43,8 @@ class ImageDecoder:
         mask_decoder: SAM's.
         embedding: The image's, (1, C, h, w); or, as in training, those of the images
             of B prompts, (B, C, h, w).
+        dense: What is added to it for prompts without masks of their own, (1, C, h, w)
+            or (1, C, 1, 1). Defaults to None: what SAM has learned for no mask.
     """
 
     def __init__(
@@ -45,15 +52,17 @@ class ImageDecoder:
         prompt_encoder: PromptEncoder,
         mask_decoder: MaskDecoder,
         embedding: Tensor,
+        dense: Tensor | None = None,
     ) -> None:
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
         self.embedding = embedding
         self.position = _to_rows(prompt_encoder.get_dense_pe())
-        no_mask = prompt_encoder.no_mask_embed.weight[..., None, None]
+        if dense is None:
+            dense = prompt_encoder.no_mask_embed.weight[..., None, None]
         self.image = _SharedImage(
             mask_decoder.transformer.layers[0],
-            _to_rows(embedding + no_mask),
+            _to_rows(embedding + dense),
             self.position,
         )
 
@@ -102,27 +111,44 @@ class ImageDecoder:
         masks: Tensor | None,
         multimask_output: bool,
     ) -> tuple[Tensor, Tensor]:
-        decoder = self.mask_decoder
         sparse, dense = self.prompt_encoder(
             points=None if points is None else (points, labels),
             boxes=boxes,
             masks=masks,
         )
+        pixels = None if masks is None else _to_rows(self.embedding + dense)
+        chosen = slice(1, None) if multimask_output else slice(0, 1)
+        return self.decode(sparse, pixels, chosen)
+
+    def decode(
+        self,
+        sparse: Tensor,
+        pixels: Tensor | None = None,
+        chosen: slice = slice(None),
+    ) -> tuple[Tensor, Tensor]:
+        """Predict the masks of B embedded prompts.
+
+        Args:
+            sparse: Their points, (B, N, C).
+            pixels: The image as each sees it, (B, h w, C). Defaults to None: as all
+                without masks do.
+            chosen: Which masks to give. Defaults to all of a prompt: the one, then
+                the three.
+
+        Returns:
+            The logits of the masks, (B, M, 4 h, 4 w), and the IoU that the model
+            expects of each, (B, M).
+        """
+        decoder = self.mask_decoder
         outputs = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-        outputs = outputs.expand(len(sparse), -1, -1)
-        tokens, pixels = self._transform(
-            torch.cat([outputs, sparse], dim=1),
-            None if masks is None else _to_rows(self.embedding + dense),
-        )
-        first, last = (1, decoder.num_mask_tokens) if multimask_output else (0, 1)
+        outputs = outputs.expand(sparse.shape[0], -1, -1)  # len() would be a constant
+        tokens, pixels = self._transform(torch.cat([outputs, sparse], dim=1), pixels)
+        numbers = range(decoder.num_mask_tokens)[chosen]
         kernels = torch.stack(
-            [
-                decoder.output_hypernetworks_mlps[i](tokens[:, 1 + i])
-                for i in range(first, last)
-            ],
+            [decoder.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in numbers],
             dim=1,
         )
-        ious = decoder.iou_prediction_head(tokens[:, 0])[:, first:last]
+        ious = decoder.iou_prediction_head(tokens[:, 0])[:, chosen]
         return self._draw(kernels, pixels), ious
 
     def _transform(
@@ -141,10 +167,10 @@ class ImageDecoder:
         queries = tokens
         for layer in transformer.layers:
             if layer.skip_first_layer_pe:
-                queries = layer.self_attn(queries, queries, queries)
+                queries = _attend(layer.self_attn, queries, queries)
             else:
                 placed = queries + tokens
-                queries = queries + layer.self_attn(placed, placed, queries)
+                queries = queries + _attend(layer.self_attn, placed, queries)
             queries = layer.norm1(queries)
             if pixels is None:
                 image = self.image
@@ -161,45 +187,55 @@ class ImageDecoder:
         """Upscale the pixels (B, h w, C) and compare them with each mask's kernel."""
         first, norm, act, second, last_act = self.mask_decoder.output_upscaling
         x = _upscale(first, pixels)
-        x = layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
-        x = last_act(_upscale(second, act(x)))  # (B, h w, 2, 2, 2, 2, C / 8)
-        masks = kernels @ x.flatten(1, -2).transpose(1, 2)
-        height, width = self.embedding.shape[-2:]
-        masks = masks.unflatten(2, (height, width, 2, 2, 2, 2))
-        masks = masks.permute(0, 1, 2, 4, 6, 3, 5, 7)
-        return masks.reshape(*kernels.shape[:2], 4 * height, 4 * width)
+        x = layer_norm(x, [len(norm.weight)], norm.weight, norm.bias, norm.eps)
+        x = last_act(_upscale(second, act(x)))  # (B, h w 2 2 2 2, C / 8)
+        masks = (kernels @ x.transpose(1, 2)).unflatten(2, (-1, 4, 4))
+        # The finer places go before the coarser, which are taken apart first.
+        masks = masks.permute(0, 1, 4, 3, 2).flatten(1, 3)
+        height, width = map(int, self.embedding.shape[-2:])  # numbers when traced, too
+        masks = masks.unflatten(2, (height, width))
+        return pixel_shuffle(pixel_shuffle(masks, 2), 2)
 
 
 class _SharedImage:
-    """The pixels that all prompts see in the first layer, projected once."""
+    """The pixels that prompts see in the first layer, projected once an image.
+
+    The tokens of all prompts on an image are the rows of one matrix, so that nothing
+    of the image is copied for each prompt.
+    """
 
     def __init__(
         self, layer: TwoWayAttentionBlock, pixels: Tensor, position: Tensor
     ) -> None:
         reader = layer.cross_attn_token_to_image
         self.reader, self.writer = reader, layer.cross_attn_image_to_token
-        self.pixels = pixels
+        self.pixels = pixels  # (images, h w, C)
         placed = pixels + position
         self.keys = _split_heads(reader, reader.k_proj(placed))
         self.values = _split_heads(reader, reader.v_proj(pixels))
         self.queries = _split_heads(self.writer, self.writer.q_proj(placed))
 
-    def read(self, queries: Tensor) -> Tensor:
+    def read(self, tokens: Tensor) -> Tensor:
         """What the tokens (B, N, C) see in the pixels, in the same shape."""
-        queries = _split_heads(self.reader, self.reader.q_proj(queries))
-        count = len(queries)
-        seen = scaled_dot_product_attention(
-            queries,
-            self.keys.expand(count, -1, -1, -1),
-            self.values.expand(count, -1, -1, -1),
-        )
-        return self.reader.out_proj(seen.transpose(1, 2).flatten(2))
+        rows = self._join(self.reader.q_proj(tokens))
+        queries = _split_heads(self.reader, rows)
+        seen = scaled_dot_product_attention(queries, self.keys, self.values)
+        seen = self.reader.out_proj(seen.transpose(1, 2).flatten(2))
+        return seen.reshape(*tokens.shape[:2], self.reader.out_proj.out_features)
 
-    def write(self, keys: Tensor, values: Tensor) -> Tensor:
+    def write(self, tokens: Tensor, values: Tensor) -> Tensor:
         """The pixels after they have looked at the tokens, (B, h w, C)."""
-        keys = _split_heads(self.writer, self.writer.k_proj(keys))
-        scores = keys @ self.queries.transpose(2, 3)
+        rows = self._join(self.writer.k_proj(tokens))
+        scores = _split_heads(self.writer, rows) @ self.queries.transpose(2, 3)
+        images, heads = len(scores), self.writer.num_heads
+        places = int(self.pixels.shape[1])  # a number when traced, too
+        scores = scores.reshape(images, heads, -1, tokens.shape[1], places)
+        scores = scores.transpose(1, 2).flatten(0, 1)
         return _write(self.writer, scores, values, self.pixels)
+
+    def _join(self, x: Tensor) -> Tensor:
+        """From (B, N, c) to (images, B / images N, c)."""
+        return x.reshape(len(self.pixels), -1, int(x.shape[2]))
 
 
 class _ChangedImages:
@@ -220,10 +256,25 @@ class _ChangedImages:
     def write(self, keys: Tensor, values: Tensor) -> Tensor:
         """The pixels after they have looked at the tokens, (B, h w, C)."""
         keys = _split_heads(self.writer, self.writer.k_proj(keys))
-        scores = _compare(self.writer.q_proj, keys, self.placed)
+        scores = _compare(self.writer, self.writer.q_proj, keys, self.placed)
         # Softmax over the tokens does not cancel what the bias adds to each.
-        bias = self.writer.q_proj.bias.view(keys.shape[1], -1, 1)
+        bias = self.writer.q_proj.bias.view(self.writer.num_heads, -1, 1)
         return _write(self.writer, scores + keys @ bias, values, self.pixels)
+
+
+def _attend(attention: Attention, placed: Tensor, values: Tensor) -> Tensor:
+    """Attention of tokens (B, N, C) to each other, without constants when traced."""
+    queries, keys, values = (
+        _split_heads(attention, projection(x))
+        for projection, x in (
+            (attention.q_proj, placed),
+            (attention.k_proj, placed),
+            (attention.v_proj, values),
+        )
+    )
+    scores = queries @ keys.transpose(2, 3) / math.sqrt(queries.shape[-1])
+    seen = scores.softmax(-1) @ values
+    return attention.out_proj(seen.transpose(1, 2).flatten(2))
 
 
 def _read(
@@ -231,19 +282,22 @@ def _read(
 ) -> Tensor:
     """Attention from tokens (B, N, C) to pixels (B, h w, C), with their positions."""
     queries = _split_heads(attention, attention.q_proj(queries))
-    scores = _compare(attention.k_proj, queries, placed) / math.sqrt(queries.shape[-1])
+    scores = _compare(attention, attention.k_proj, queries, placed)
+    scores = scores / math.sqrt(queries.shape[-1])
     means = scores.softmax(-1).flatten(1, 2) @ pixels
-    means = means.unflatten(1, queries.shape[1:3])
+    means = means.unflatten(1, (attention.num_heads, -1))
     weight = _weight_of_heads(attention.v_proj, attention.num_heads)
     seen = (means @ weight.transpose(1, 2)).transpose(1, 2).flatten(2)
     return attention.out_proj(seen + attention.v_proj.bias)
 
 
-def _compare(projection: nn.Linear, tokens: Tensor, pixels: Tensor) -> Tensor:
+def _compare(
+    attention: Attention, projection: nn.Linear, tokens: Tensor, pixels: Tensor
+) -> Tensor:
     """Products of tokens (B, heads, N, c) with projected pixels, but for the bias."""
-    weight = _weight_of_heads(projection, tokens.shape[1])
+    weight = _weight_of_heads(projection, attention.num_heads)
     scores = (tokens @ weight).flatten(1, 2) @ pixels.transpose(1, 2)
-    return scores.unflatten(1, tokens.shape[1:3])
+    return scores.unflatten(1, (attention.num_heads, -1))
 
 
 def _write(
@@ -271,9 +325,9 @@ def _weight_of_heads(projection: nn.Linear, heads: int) -> Tensor:
 
 
 def _upscale(conv: nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    """A transposed convolution of stride 2, from (..., C) to (..., 2, 2, C')."""
+    """A transposed convolution of stride 2, from (B, K, C) to (B, K 2 2, C')."""
     weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (2 2 C', C)
-    return linear(x, weight, conv.bias.repeat(4)).unflatten(-1, (2, 2, -1))
+    return linear(x, weight, conv.bias.repeat(4)).unflatten(2, (4, -1)).flatten(1, 2)
 
 
 def _to_rows(x: Tensor) -> Tensor:

@@ -259,16 +259,22 @@ class SegmentAnything(BaseModel):
         """Resize an image, compute its embedding and prepare it for prompts.
 
         Args:
-            image: (H, W, 3), uint8, RGB.
+            image: (H, W, 3), uint8, RGB; a data preprocessor that turns BGR into RGB
+                is given what it expects.
 
         Returns:
             What `build_decoder` gives, and the height and width that the image has in
             the encoder's input.
         """
+        preprocessor = self.data_preprocessor
         resized = self.transform.apply_image(np.ascontiguousarray(image))
-        batch = dict(inputs=[torch.from_numpy(resized).permute(2, 0, 1)])
-        embedding = self.extract_feat(self.data_preprocessor(batch)['inputs'])
-        return self.build_decoder(embedding), resized.shape[:2]
+        pixels = torch.from_numpy(resized).permute(2, 0, 1)
+        if preprocessor._channel_conversion:
+            pixels = pixels.flip(0)
+        inputs = preprocessor(dict(inputs=[pixels]))['inputs']
+        right, below = (self.image_size - edge for edge in inputs.shape[:1:-1])
+        inputs = pad(inputs, (0, right, 0, below), value=preprocessor.pad_value)
+        return self.build_decoder(self.extract_feat(inputs)), resized.shape[:2]
 
     def build_decoder(self, embedding: Tensor) -> ImageDecoder:
         """Prepare an image for prompts.
@@ -288,22 +294,32 @@ class SegmentAnything(BaseModel):
         input_size: tuple[int, int],
         original_size: tuple[int, int],
     ) -> Tensor:
-        """Bring masks to the size of their image.
+        """Bring masks to the size of their image, see the function `upscale_masks`."""
+        return upscale_masks(logits, self.image_size, input_size, original_size)
 
-        Args:
-            logits: Of masks, (B, M, image_size / 4, image_size / 4).
-            input_size: Height and width that the image had in the encoder's input.
-            original_size: Height and width of the image.
 
-        Returns:
-            (B, M, height, width), logits.
-        """
-        size = (self.image_size, self.image_size)
-        masks = interpolate(logits, size, mode='bilinear')
-        masks = masks[..., : input_size[0], : input_size[1]]
-        if tuple(input_size) == tuple(original_size):
-            return masks
-        return interpolate(masks, original_size, mode='bilinear')
+def upscale_masks(
+    logits: Tensor,
+    image_size: int,
+    input_size: tuple[int, int],
+    original_size: tuple[int, int],
+) -> Tensor:
+    """Bring masks to the size of their image.
+
+    Args:
+        logits: Of masks, (B, M, image_size / 4, image_size / 4).
+        image_size: Height and width of the encoder's input.
+        input_size: Height and width that the image had in it.
+        original_size: Height and width of the image.
+
+    Returns:
+        (B, M, height, width), logits.
+    """
+    masks = interpolate(logits, (image_size, image_size), mode='bilinear')
+    masks = masks[..., : input_size[0], : input_size[1]]
+    if tuple(input_size) == tuple(original_size):
+        return masks
+    return interpolate(masks, original_size, mode='bilinear')
 
 
 def import_package() -> tuple[ModuleType, ModuleType]:
