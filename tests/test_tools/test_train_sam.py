@@ -16,6 +16,7 @@ SHORT = (
     'train_cfg.max_iters=2',
     'train_cfg.val_interval=2',
     'default_hooks.checkpoint.interval=2',
+    'default_hooks.logger.interval=1',
     'train_dataloader.batch_size=2',
     'train_dataloader.num_workers=0',
     'train_dataloader.persistent_workers=False',
