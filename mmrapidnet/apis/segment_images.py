@@ -146,7 +146,11 @@ def segment_images(
         for record in found:
             key = len(annotations) + 1
             annotations.append(dict(id=key, image_id=number, iscrowd=0, **record))
-        _draw(visualizer, pixels, found, picture)
+        boxes = prompts.boxes or [record['box'] for record in given.get(path, ())]
+        _draw_masks(visualizer, pixels, found)
+        _draw_prompts(visualizer, *prompts.read_points(), boxes)
+        with open_picture(picture) as file:
+            mmcv.imwrite(mmcv.rgb2bgr(visualizer.get_image()), file)
     content = dict(images=images, annotations=annotations, categories=categories)
     try:
         write_atomic(out / MASKS, json.dumps(content).encode())
@@ -282,11 +286,8 @@ def _make_record(mask: np.ndarray, iou: float, category: int) -> dict[str, Any]:
     )
 
 
-def _draw(
-    visualizer: Visualizer,
-    pixels: np.ndarray,
-    records: list[dict[str, Any]],
-    picture: Path,
+def _draw_masks(
+    visualizer: Visualizer, pixels: np.ndarray, records: list[dict[str, Any]]
 ) -> None:
     from pycocotools import mask as coco_mask
 
@@ -298,5 +299,17 @@ def _draw(
         visualizer.draw_binary_masks(
             np.stack(masks).astype(bool), colors=[tuple(c) for c in colours], alphas=0.6
         )
-    with open_picture(picture) as file:
-        mmcv.imwrite(mmcv.rgb2bgr(visualizer.get_image()), file)
+
+
+def _draw_prompts(
+    visualizer: Visualizer,
+    points: Sequence[Sequence[float]],
+    labels: Sequence[int],
+    boxes: Sequence[Sequence[float]],
+) -> None:
+    """Points of an object in green, those outside of it in red; boxes in white."""
+    if boxes:
+        visualizer.draw_bboxes(np.array(boxes), edge_colors='w')
+    if points:
+        colours = ['lime' if label else 'red' for label in labels]
+        visualizer.draw_points(np.array(points), colours, sizes=np.array([60]))

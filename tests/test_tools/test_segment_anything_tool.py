@@ -57,6 +57,9 @@ def test_points_of_one_object(model, photos, tmp_path):
     assert record['score'] == pytest.approx(predict(model, image, points)[0], abs=1e-4)
     drawn, original = (cv2.imread(str(p)) for p in (out / 'vis' / image.name, image))
     changed = (drawn != original).any(axis=2)
+    for (x, y), colour in (((40, 30), [0, 255, 0]), ((100, 20), [0, 0, 255])):
+        assert drawn[y, x].tolist() == colour
+        changed[y - 8 : y + 9, x - 8 : x + 9] = False
     assert changed.any()
     assert not (changed & (coco.annToMask(record) == 0)).any()
 

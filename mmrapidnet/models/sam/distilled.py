@@ -171,26 +171,6 @@ class DistilledSegmentAnything(LearnsFromTeacher, SegmentAnything):
             )
         return teacher
 
-    def forward(
-        self,
-        inputs: Tensor,
-        data_samples: list[BaseDataElement] | None = None,
-        mode: str = 'tensor',
-    ) -> Any:
-        """As `SegmentAnything`'s, with a loss of its own.
-
-        Args:
-            inputs: Preprocessed images, (N, 3, image_size, image_size).
-            data_samples: Their samples.
-            mode: 'loss', or one of `SegmentAnything`'s. Defaults to 'tensor'.
-
-        Returns:
-            What `loss` gives, or `SegmentAnything` of other modes.
-        """
-        if mode == 'loss':
-            return self.loss(inputs, data_samples)
-        return super().forward(inputs, data_samples, mode)
-
     def loss(
         self, inputs: Tensor, data_samples: list[BaseDataElement]
     ) -> dict[str, Tensor]:
