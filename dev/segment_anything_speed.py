@@ -119,7 +119,12 @@ def _export(
         for part in PARTS:
             files[part] = folder / f'{part}_{precision}.xml'
             export(
-                *(cfg, str(checkpoint), 'openvino', files[part], part, precision),
+                cfg,
+                str(checkpoint),
+                format='openvino',
+                out=files[part],
+                part=part,
+                precision=precision,
                 image=str(image),
             )
         predictors[f'OpenVINO {precision}'] = SegmentAnythingPredictor(

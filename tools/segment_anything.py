@@ -61,8 +61,14 @@ def main() -> None:
         args.point, args.box, args.boxes_from, args.everything, args.score_thr
     )
     masks, images = segment_images(
-        *(args.config, args.checkpoint, args.inputs, args.out, prompts, args.device),
-        *(args.encoder, args.decoder),
+        args.config,
+        args.checkpoint,
+        args.inputs,
+        args.out,
+        prompts,
+        device=args.device,
+        encoder=args.encoder,
+        decoder=args.decoder,
     )
     print(f'{masks} masks of {images} images written to {args.out}')
 

@@ -84,8 +84,16 @@ def export(
     require_torch()
     out, writer = Path(out), load_format(format)
     request = Request(
-        *(cfg, checkpoint, writer, out, part, precision, size, image),
-        *(calibration_images, calibration_folder),
+        cfg=cfg,
+        checkpoint=checkpoint,
+        writer=writer,
+        out=out,
+        part=part,
+        precision=precision,
+        size=size,
+        image=image,
+        calibration_images=calibration_images,
+        calibration_folder=calibration_folder,
     )
     _check_request(request)
     prepared = (prepare_sam if part in sam_graphs.PARTS else prepare)(request)

@@ -37,8 +37,13 @@ SUFFIXES = {
 FORMATS = tuple(SUFFIXES)
 # Of graphs, see `mmrapidnet.deploy.graphs`.
 KINDS = (
-    *('backbone', 'classifier', 'segmenter', 'dense', 'detector'),
-    *('encoder', 'decoder'),
+    'backbone',
+    'classifier',
+    'segmenter',
+    'dense',
+    'detector',
+    'encoder',
+    'decoder',
 )
 
 
