@@ -17,11 +17,8 @@ class ImageFolder(BaseDataset):
     """The images in a folder and below it, in the order of their names.
 
     Each has its path as ``img_path``, and as ``img_name`` its path below the folder.
-
-    Args:
-        *args: As mmengine's ``BaseDataset``; ``data_prefix['img_path']``, or else
-            ``data_root``, is the folder.
-        **kwargs: As mmengine's ``BaseDataset``.
+    Its arguments are those of mmengine's ``BaseDataset``; ``data_prefix['img_path']``,
+    or else ``data_root``, is the folder.
 
     Raises:
         UserError: When it is read, if there is no such folder or no image in it.
