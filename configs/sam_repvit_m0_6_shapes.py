@@ -7,7 +7,7 @@ _base_ = [
     '_base_/schedules/shapes.py',
 ]
 
-max_iters = 1400
+max_iters = 1250
 
 model = dict(
     image_size=256,
