@@ -189,9 +189,11 @@ class ImageDecoder:
         x = _upscale(first, pixels)
         x = layer_norm(x, [len(norm.weight)], norm.weight, norm.bias, norm.eps)
         x = last_act(_upscale(second, act(x)))  # (B, h w 2 2 2 2, C / 8)
-        masks = (kernels @ x.transpose(1, 2)).unflatten(2, (-1, 4, 4))
+        # In this order the gradient of x is contiguous: of others, torch 2.1 computes
+        # that of GELU wrongly.
+        masks = (x @ kernels.transpose(1, 2)).unflatten(1, (-1, 4, 4))
         # The finer places go before the coarser, which are taken apart first.
-        masks = masks.permute(0, 1, 4, 3, 2).flatten(1, 3)
+        masks = masks.permute(0, 4, 3, 2, 1).flatten(1, 3)
         height, width = map(int, self.embedding.shape[-2:])  # numbers when traced, too
         masks = masks.unflatten(2, (height, width))
         return pixel_shuffle(pixel_shuffle(masks, 2), 2)
