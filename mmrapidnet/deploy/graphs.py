@@ -56,7 +56,7 @@ class Graph:
     bound_by: str | None = None
     padded: bool = False
     input: str = 'image'
-    prompts: dict[str, tuple[int | str, ...]] = field(default_factory=dict)
+    prompts: dict[str, tuple[int | str, ...]] = field(default_factory=dict, hash=False)
 
     @property
     def dynamic(self) -> bool:

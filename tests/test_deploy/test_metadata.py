@@ -48,6 +48,7 @@ def test_metadata(configs, tmp_path):
             'batch': None,
             'multiple': 1,
         },
+        'prompts': {},
         'precision': 'fp32',
         'fused': True,
         'scope': 'mmseg',
