@@ -89,19 +89,21 @@ def prepare(request: Request) -> Prepared:
     _refuse_segment_anything(cfg)
     init_default_scope(require_library(cfg))
     image = request.image or first_test_image(cfg)
-    pixels = build_reader(cfg, size)(image)
+    read = build_reader(cfg, size)
+    pixels = read(image)
     content = read_checkpoint(request.checkpoint)
     model = fuse(load_model(cfg, content, request.checkpoint))
     graph = build_graph(model, request.part)
     check_supported(writer, graph.kind, request.precision)
     if size is None and not writer.is_dynamic(graph):
         size = pixels.shape[:2]
+        read = build_reader(cfg, size)
         _say_fixed(request.out, size, graph, writer.NAME)
     metadata = describe(
         cfg, graph, request.precision, request.checkpoint, size, pixels.shape[2]
     )
     metadata['settings'] = read_settings(model, graph.kind)
-    calibration = find_calibration(request, build_reader(cfg, size))
+    calibration = find_calibration(request, read)
     return Prepared(graph, metadata, (to_batch(pixels),), image, calibration)
 
 
