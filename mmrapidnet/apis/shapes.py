@@ -8,7 +8,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmrapidnet.config.load import load_config
+from mmrapidnet.config.load import DATALOADERS, load_config
+from mmrapidnet.config.type_names import type_name
 from mmrapidnet.utils.errors import UserError
 
 # Scope of a config: the config that knows Shapes, and the layout it reads.
@@ -27,6 +28,8 @@ _KEPT = {
     'sync_bn',
     'work_dir',
 }
+# They have a mask head inside.
+_WITH_MASKS = ('RTMDetInsHead', 'RTMDetInsSepBNHead')
 
 
 def point_at_shapes(cfg: Config, root: str | Path, configs: str | Path) -> None:
@@ -41,7 +44,7 @@ def point_at_shapes(cfg: Config, root: str | Path, configs: str | Path) -> None:
     worth keeping, and without any the features of a deep backbone overflow.
 
     Args:
-        cfg: The config of an instance or a semantic segmenter, changed in place.
+        cfg: The config of a detector or of a semantic segmenter, changed in place.
         root: What `tools/make_shapes.py` wrote.
         configs: The folder of the project's configs.
 
@@ -50,12 +53,12 @@ def point_at_shapes(cfg: Config, root: str | Path, configs: str | Path) -> None:
     """
     scope = cfg.get('default_scope')
     model = cfg.get('model', {})
-    masks = any(part.get('mask_head') for part in _iter_dicts(model))
-    if scope not in _DONORS or (scope == 'mmdet' and not masks):
+    metrics = _list_metrics(model)
+    if scope not in _DONORS or (scope == 'mmdet' and not metrics):
         raise UserError(
             f'--shapes: {cfg.filename} is of {scope} with the model '
-            f'{model.get("type")}: it must be a detector with a mask head (mmdet) or '
-            'a segmenter (mmseg)'
+            f'{model.get("type")}: it must be a detector with a box or mask head '
+            '(mmdet; not a panoptic one) or a segmenter (mmseg)'
         )
     name, layout = _DONORS[scope]
     donor = load_config(str(Path(configs) / name), data_root=str(Path(root) / layout))
@@ -77,6 +80,24 @@ def point_at_shapes(cfg: Config, root: str | Path, configs: str | Path) -> None:
             part['norm_eval'] = False
     if scope == 'mmseg':
         cfg.model.data_preprocessor.size = donor.model.data_preprocessor.size
+    else:
+        cfg.val_evaluator.metric = cfg.test_evaluator.metric = metrics
+        for part in _iter_dicts([cfg.get(name) for name in DATALOADERS]):
+            # Some detectors of boxes take masks that they are given for tensors.
+            if 'with_mask' in part:
+                part['with_mask'] = 'segm' in metrics
+
+
+def _list_metrics(model: dict[str, Any]) -> list[str]:
+    """What mmdet's metric measures of a detector; nothing of one that sees stuff."""
+    parts = list(_iter_dicts(model))
+    if any('num_stuff_classes' in part for part in parts):
+        return []
+    boxes = any(part.get('bbox_head') for part in parts)
+    masks = any(
+        part.get('mask_head') or type_name(part) in _WITH_MASKS for part in parts
+    )
+    return ['bbox'] * boxes + ['segm'] * masks
 
 
 def _iter_dicts(node: Any) -> Iterator[dict[str, Any]]:

@@ -99,6 +99,25 @@ def test_heads_at_any_depth(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ('config', 'metrics'),
+    [
+        (DET, ['bbox', 'segm']),
+        ('configs/retinanet_rapidnet_s_coco.py', ['bbox']),
+        ('configs/rtmdet_ins_rapidnet_ti_coco.py', ['bbox', 'segm']),
+        ('configs/solov2_light_rapidnet_s_coco.py', ['segm']),
+    ],
+)
+def test_what_a_detector_gives_is_measured(config, metrics):
+    cfg = on_shapes(config)
+    assert cfg.val_evaluator.metric == cfg.test_evaluator.metric == metrics
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        (reads_masks,) = (
+            step.with_mask for step in loader.dataset.pipeline if 'with_mask' in step
+        )
+        assert reads_masks == ('segm' in metrics)
+
+
 def test_options_have_the_last_word():
     options = {'train_cfg.max_iters': 7, 'model.backbone.norm_eval': True}
     cfg = on_shapes(DET, options=options)
@@ -119,9 +138,9 @@ def test_runs_on_shapes_have_a_folder_of_their_own():
             'own.py is of mmpretrain with the model ImageClassifier: it must be',
         ),
         (
-            'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py',
-            'own.py is of mmdet with the model RetinaNet: it must be a detector with a '
-            r'mask head \(mmdet\) or a segmenter \(mmseg\)',
+            'mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py',
+            'own.py is of mmdet with the model PanopticFPN: it must be a detector with '
+            r'a box or mask head \(mmdet; not a panoptic one\) or a segmenter',
         ),
     ],
 )
