@@ -36,8 +36,8 @@ BOUNDS = {'fp32': 0.1, 'fp16': 0.5, 'bf16': 0.5, 'int8': 0.5}
 
 # Scope of a config: the kind of its whole graph, and whose metrics it has.
 _TASKS = {
-    'mmdet': ('detector', 'coco'),
-    'mmseg': ('segmenter', 'ade20k'),
+    'mmdet': ('detector', 'maskrcnn_coco'),
+    'mmseg': ('segmenter', 'semfpn_ade20k'),
     'mmpretrain': ('classifier', 'in1k'),
 }
 _BEGIN = '<!-- parity: made by python -m dev.parity -->'

@@ -29,7 +29,6 @@ from mmrapidnet.utils.errors import UserError
 
 PUBLISHED = 'configs/published.yml'
 RESULTS = 'results.yml'
-IMAGE_SIZE = (224, 224)
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,8 @@ class Card:
         blocks: Blocks of the four stages, as text.
         parameters: Parameters of the whole model.
         backbone_parameters: Parameters of the backbone.
-        macs: Multiply-accumulates of a classifier; None for other models, whose cost
-            depends on what they find.
+        macs: Multiply-accumulates for an image of the benchmark's size; None if it has
+            none.
         published: What is published of it.
         measured: What was measured here, on the whole validation set.
     """
@@ -109,9 +108,9 @@ def _make_card(
     configs: Path, name: str, published: Published, results: Sequence[Result]
 ) -> Card:
     cfg = load_config(str(configs / f'{name}.py'))
-    is_classifier = cfg.default_scope == 'mmpretrain'
+    benchmark = find_benchmark(name)
     # Parameters are counted without their values; operations by running the model.
-    device = torch.device('cpu' if is_classifier else 'meta')
+    device = torch.device('cpu' if benchmark.image_size else 'meta')
     with DefaultScope.overwrite_default_scope(cfg.default_scope), device:
         model = MODELS.build(cfg.model)
     family = type(model.backbone).__name__
@@ -119,7 +118,6 @@ def _make_card(
         raise UserError(
             f'{name} has a {family}, which {PUBLISHED} does not describe under families'
         )
-    benchmark = find_benchmark(name)
     arch = get_backbone(cfg).get('arch', '')
     settings = model.backbone.arch_settings[arch] if arch else {}
     return Card(
@@ -131,7 +129,7 @@ def _make_card(
         blocks=_describe_blocks(settings),
         parameters=count_parameters(model),
         backbone_parameters=count_parameters(model.backbone),
-        macs=count_macs(model, IMAGE_SIZE) if is_classifier else None,
+        macs=count_macs(model, benchmark.image_size) if benchmark.image_size else None,
         published=tuple(published.models.get(name, ())),
         measured=tuple(
             result

@@ -50,6 +50,11 @@ class Benchmark:
         method: What its models are, where the title alone does not tell them from
             others. Defaults to none.
         zero_shot: Whether its models were trained on other data. Defaults to False.
+        image_size: Height and width of the image that their multiply-accumulates are
+            counted on. Defaults to None: they are not, as they depend on what is found
+            or were never a matter.
+        compares_backbones: Whether backbones are compared by it, side by side.
+            Defaults to True.
     """
 
     title: str
@@ -58,6 +63,8 @@ class Benchmark:
     metrics: tuple[Metric, ...]
     method: str = ''
     zero_shot: bool = False
+    image_size: tuple[int, int] | None = None
+    compares_backbones: bool = True
 
     @property
     def label(self) -> str:
@@ -65,23 +72,33 @@ class Benchmark:
         return f'{self.method}, {self.title}' if self.method else self.title
 
 
+_BOX_AP = Metric('box AP', 'Object Detection', 'coco/bbox_mAP', 100.0)
 _MASK_AP = Metric('mask AP', 'Instance Segmentation', 'coco/segm_mAP', 100.0)
-# By the last part of a config's name, for SAM with the first before it.
+_MIOU = Metric('mIoU', 'Semantic Segmentation', 'mIoU')
+# By the first and the last part of a config's name, the parts between are the backbone.
+# Classifiers have no first one.
 BENCHMARKS = {
     'in1k': Benchmark(
         title='ImageNet-1k',
         task='Classification on ImageNet-1k',
         images=50000,
         metrics=(Metric('Top 1 Accuracy', 'Image Classification', 'accuracy/top1'),),
+        image_size=(224, 224),
     ),
-    'coco': Benchmark(
+    'maskrcnn_coco': Benchmark(
         title='COCO',
         task='Mask R-CNN on COCO 2017',
         images=5000,
-        metrics=(
-            Metric('box AP', 'Object Detection', 'coco/bbox_mAP', 100.0),
-            _MASK_AP,
-        ),
+        metrics=(_BOX_AP, _MASK_AP),
+    ),
+    'rtmdet_ins_coco': Benchmark(
+        title='COCO',
+        task='RTMDet-Ins on COCO 2017',
+        images=5000,
+        metrics=(_BOX_AP, _MASK_AP),
+        method='RTMDet-Ins',
+        image_size=(640, 640),
+        compares_backbones=False,
     ),
     'sam_coco': Benchmark(
         title='COCO',
@@ -91,11 +108,20 @@ BENCHMARKS = {
         method='SAM',
         zero_shot=True,
     ),
-    'ade20k': Benchmark(
+    'semfpn_ade20k': Benchmark(
         title='ADE20K',
         task='Semantic FPN on ADE20K',
         images=2000,
-        metrics=(Metric('mIoU', 'Semantic Segmentation', 'mIoU'),),
+        metrics=(_MIOU,),
+    ),
+    'semfpn_lite_ade20k': Benchmark(
+        title='ADE20K',
+        task='Semantic FPN with a light decoder on ADE20K',
+        images=2000,
+        metrics=(_MIOU,),
+        method='light Semantic FPN',
+        image_size=(512, 512),
+        compares_backbones=False,
     ),
 }
 
@@ -199,20 +225,26 @@ class Result:
 
 
 def find_benchmark(name: str) -> Benchmark | None:
-    """Find the data set that a config's name ends with.
+    """Find the method and the data set that a config's name tells of.
 
     Args:
         name: Name of a config, without ``.py``.
 
     Returns:
-        The benchmark, None if it is another data set.
+        The benchmark, None if its models are not compared.
 
     Examples:
         >>> find_benchmark('maskrcnn_rapidnet_s_coco').title
         'COCO'
+        >>> find_benchmark('retinanet_rapidnet_s_coco')
     """
-    data_set = name.rsplit('_', 1)[-1]
-    return BENCHMARKS.get(f'sam_{data_set}' if name.startswith('sam_') else data_set)
+    found = [key for key in BENCHMARKS if _is_of(key, name)]
+    return BENCHMARKS[max(found, key=len)] if found else None
+
+
+def _is_of(key: str, name: str) -> bool:
+    method, _, data_set = key.rpartition('_')
+    return name.startswith(method) and name.endswith(f'_{data_set}')
 
 
 def read_published(path: str | Path) -> Published:

@@ -15,8 +15,9 @@ MADE_BY = (
     '# results.yml: change those.\n'
 )
 _UNITS = (
-    '# FLOPs are multiply-accumulates, as the field writes them, of one image of\n'
-    '# 224x224 with both classifiers; batch normalisation counts 2 an element.\n'
+    '# FLOPs are multiply-accumulates, as the field writes them, of one image: of\n'
+    '# 224x224 with both classifiers, of 640x640 for RTMDet-Ins, of 512x512 for the\n'
+    '# light Semantic FPN; batch normalisation counts 2 an element.\n'
 )
 
 

@@ -29,15 +29,17 @@ def write_overview(cards: Sequence[Card]) -> str:
         own = backbones.setdefault((card.family, card.arch), {})
         own[card.benchmark] = card
     heads = ['type', 'arch', 'params M', 'GMACs']
-    for benchmark in BENCHMARKS.values():
+    compared = [b for b in BENCHMARKS.values() if b.compares_backbones]
+    for benchmark in compared:
         metrics = ' / '.join(metric.name for metric in benchmark.metrics)
         heads.append(f'{benchmark.label}: {metrics}')
     rows = []
     for (family, arch), own in backbones.items():
         parameters = next(iter(own.values())).backbone_parameters
         row = [f'`{family}`', f'`{arch}`' if arch else '', _millions(parameters)]
-        row.append(next((_billions(c.macs) for c in own.values() if c.macs), ''))
-        row += [_best(own[b]) if b in own else '' for b in BENCHMARKS.values()]
+        classifiers = (c for b, c in own.items() if b is BENCHMARKS['in1k'])
+        row.append(next((_billions(c.macs) for c in classifiers), ''))
+        row += [_best(own[b]) if b in own else '' for b in compared]
         rows.append(row)
     return make_table(heads, rows)
 
@@ -60,7 +62,8 @@ def write_tables(cards: Sequence[Card], families: dict[str, Family]) -> str:
         group = [card for card in cards if card.benchmark is benchmark]
         if group:
             parts += [f'## {benchmark.task}', _write_table(group, sources)]
-            parts += ['Runs and files:', _write_runs(group, sources)]
+            if any(card.published or card.measured for card in group):
+                parts += ['Runs and files:', _write_runs(group, sources)]
     listed = [f'- [{i}] {source}' for i, source in enumerate(sources, start=1)]
     parts += ['## Sources of the published figures', '\n'.join(listed)]
     return '\n\n'.join(parts)
@@ -83,20 +86,21 @@ def _write_families(cards: Sequence[Card], families: dict[str, Family]) -> str:
 
 def _write_table(cards: Sequence[Card], sources: Sequence[str]) -> str:
     benchmark = cards[0].benchmark
-    if cards[0].macs is not None:
-        heads = ['model', 'channels', 'blocks per stage', 'params M', 'backbone alone']
-        heads.append('GMACs')
-    else:
-        heads = ['model', 'params M', 'backbone alone']
+    describes_backbones = benchmark is BENCHMARKS['in1k']
+    heads = ['model', 'params M', 'backbone alone']
+    if describes_backbones:
+        heads[1:1] = ['channels', 'blocks per stage']
+    if benchmark.image_size:
+        heads.append('GMACs at {}x{}'.format(*benchmark.image_size))
     for metric in benchmark.metrics:
         heads += [f'{metric.name}, published', f'{metric.name}, measured here']
     rows = []
     for card in cards:
         row = [f'[`{card.name}`](../{card.config})']
-        if card.macs is not None:
+        if describes_backbones:
             row += [' '.join(map(str, card.channels)), ' '.join(card.blocks)]
         row += [_millions(card.parameters), _millions(card.backbone_parameters)]
-        if card.macs is not None:
+        if benchmark.image_size:
             row.append(_billions(card.macs))
         for metric in benchmark.metrics:
             row += [_published(card, metric, sources), _measured(card, metric)]
