@@ -140,11 +140,10 @@ def test_poses():
     """RTMPose's SimCC head: a score for each column and row of each keypoint."""
     testing = pytest.importorskip('mmpose.testing')
     model, cfg = build('rtmpose_rapidnet_s_coco', {'test_cfg.flip_test': False})
-    shape = dict(input_size=(192, 256), img_shape=(256, 192))
     with DefaultScope.overwrite_default_scope('mmpose'):
-        batch = testing.get_packed_inputs(2, **shape, simcc_split_ratio=2.0)
+        batch = testing.get_packed_inputs(2, with_simcc_label=True)
         assert take_step(model, cfg, batch) == set()
-        batch = testing.get_packed_inputs(2, **shape)
+        batch = testing.get_packed_inputs(2)
         with torch.no_grad():
             first, _ = model.eval().test_step(batch)
     assert first.pred_instances.keypoints.shape == (1, 17, 2)
