@@ -27,7 +27,13 @@ from mmrapidnet.datasets.shapes import write_shapes_cls
 
 LANGUAGES = {'bash', 'text', 'python', 'json', 'yaml', 'bibtex'}
 # Options of other programs that pages name.
-OTHERS = {'--no-deps': 'pip', '--kill-on-bad-exit': 'srun', '--help': 'argparse'}
+OTHERS = {
+    '--no-deps': 'pip',
+    '--no-binary': 'pip',
+    '--no-build-isolation': 'pip',
+    '--kill-on-bad-exit': 'srun',
+    '--help': 'argparse',
+}
 # Files of ours, without placeholders, as pages name them.
 FILE = re.compile(
     r'(?:configs|tools|dev|tests|docs|mmrapidnet|requirements)/[\w/.-]*\w'
@@ -40,7 +46,7 @@ BASES = {
     'teacher': 'mmrapidnet::rapidnet_ti_in1k.py',
     'backbone': 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
 }
-KINDS = {'maskrcnn': 'detector', 'semfpn': 'segmenter'}
+KINDS = {'maskrcnn': 'detector', 'rtmdet': 'detector', 'semfpn': 'segmenter'}
 SHAPES = {
     'detector': 'maskrcnn_rapidnet_ti_shapes.py',
     'segmenter': 'semfpn_rapidnet_ti_shapes.py',
