@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,13 @@ def as_package_model(model: SegmentAnything) -> nn.Module:
     return Sam(Encoder(model), model.prompt_encoder, model.mask_decoder).eval()
 
 
-def measure(cfg: Config, points_per_side: int, passing: float, rounds: int) -> str:
+def measure(
+    cfg: Config,
+    points_per_side: int,
+    passing: float,
+    rounds: int,
+    precisions: Sequence[str],
+) -> str:
     """Time the package, ours in eager and ours as exported files in turns.
 
     Args:
@@ -68,6 +75,7 @@ def measure(cfg: Config, points_per_side: int, passing: float, rounds: int) -> s
         points_per_side: Points along each side of the image.
         passing: Which part of the masks is expected to be good.
         rounds: How often each is timed.
+        precisions: Those of the exported files, the fastest last.
 
     Returns:
         Two tables in Markdown: automatic masks of an image, and one box from the
@@ -76,7 +84,7 @@ def measure(cfg: Config, points_per_side: int, passing: float, rounds: int) -> s
     with tempfile.TemporaryDirectory() as folder:
         checkpoint, image = _write(cfg, Path(folder))
         ours = SegmentAnythingPredictor(cfg, checkpoint, device='cpu')
-        exported = _export(cfg, checkpoint, image, Path(folder))
+        exported = _export(cfg, checkpoint, image, Path(folder), precisions)
         pixels = cv2.imread(str(image))
         settings = dict(
             points_per_side=points_per_side,
@@ -110,11 +118,15 @@ def _write(cfg: Config, folder: Path) -> tuple[Path, Path]:
 
 
 def _export(
-    cfg: Config, checkpoint: Path, image: Path, folder: Path
+    cfg: Config,
+    checkpoint: Path,
+    image: Path,
+    folder: Path,
+    precisions: Sequence[str],
 ) -> dict[str, SegmentAnythingPredictor]:
-    """Predictors of exported pairs, the fastest last."""
+    """Predictors of exported pairs."""
     predictors = {}
-    for precision in ('fp32', 'bf16') if has_bf16() else ('fp32',):
+    for precision in precisions:
         files = {}
         for part in PARTS:
             files[part] = folder / f'{part}_{precision}.xml'
@@ -227,7 +239,9 @@ def main() -> None:
     if args.size:
         cfg.model.image_size = args.size
     if 'masks' in args.tables:
-        print(measure(cfg, args.points_per_side, args.passing, args.rounds))
+        precisions = ('fp32', 'bf16') if has_bf16() else ('fp32',)
+        how = args.points_per_side, args.passing, args.rounds
+        print(measure(cfg, *how, precisions))
     if 'encoders' in args.tables:
         encoders = build_encoders(cfg.model)
         print(measure_encoders(encoders, cfg.model.image_size, args.rounds))

@@ -93,12 +93,12 @@ class SegmentAnythingPredictor:
             raise UserError(
                 f"image_format='{image_format}': choose {' or '.join(IMAGE_FORMATS)}"
             )
-        size = _check_image(image, self.model.transform)
+        _check_image(image)
         self.reset_image()
+        self._original_size = image.shape[:2]
         if image_format == 'BGR':
             image = image[..., ::-1]
         self._image, self._input_size = self.model.encode_image(image)
-        self._original_size = size
 
     def get_image_embedding(self) -> Tensor:
         """The embedding of the image, (1, C, h, w).
@@ -271,8 +271,7 @@ def _check_device(device: str | None) -> None:
         )
 
 
-def _check_image(image: Any, transform: Any) -> tuple[int, int]:
-    """The height and width of an image that something can be seen in."""
+def _check_image(image: Any) -> None:
     if not isinstance(image, np.ndarray):
         raise UserError(
             f'the image is a {type(image).__name__}: give a numpy array (H, W, 3)'
@@ -282,12 +281,3 @@ def _check_image(image: Any, transform: Any) -> tuple[int, int]:
             f'the image has shape {image.shape} and type {image.dtype}: give '
             '(H, W, 3) and uint8'
         )
-    height, width = image.shape[:2]
-    if min(height, width) < 2 or not min(
-        transform.get_preprocess_shape(height, width, transform.target_length)
-    ):
-        raise UserError(
-            f'the image has {width} x {height} pixels, in which nothing can be seen: '
-            'give a larger one'
-        )
-    return height, width

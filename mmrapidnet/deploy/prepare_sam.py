@@ -22,6 +22,7 @@ from mmrapidnet.deploy.preprocess import Read, first_test_image, read_image
 from mmrapidnet.deploy.sam_files import pad_image
 from mmrapidnet.deploy.sam_graphs import Encoder, build_sam_graph
 from mmrapidnet.models.sam import SegmentAnything
+from mmrapidnet.models.sam.segment_anything import resize_image
 from mmrapidnet.utils.errors import UserError
 
 # Points of each kind, in two prompts.
@@ -75,7 +76,8 @@ def _build_reader(model: SegmentAnything) -> tuple[Encoder, Read]:
     encoder, load = Encoder(model), Compose([LoadImageFromFile()])
 
     def read(path: str) -> np.ndarray:
-        image = model.transform.apply_image(mmcv.bgr2rgb(read_image(load, path)['img']))
+        image = mmcv.bgr2rgb(read_image(load, path)['img'])
+        image = resize_image(image, model.transform)
         return pad_image(image, model.image_size, encoder.pad_value)
 
     return encoder, read

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmrapidnet.deploy.inference import to_batch
 from mmrapidnet.deploy.isolated import IsolatedSession
+from mmrapidnet.models.sam.segment_anything import resize_image
 from mmrapidnet.utils.errors import UserError, sanitize
 
 # Prompts of one call of the decoder, which has 9 MB for each between its layers.
@@ -87,8 +88,11 @@ class ExportedSegmentAnything:
         Returns:
             What gives the masks of prompts, and the height and width that the image
             has in the encoder's input.
+
+        Raises:
+            UserError: As `mmrapidnet.models.sam.segment_anything.resize_image`.
         """
-        resized = self.transform.apply_image(np.ascontiguousarray(image))
+        resized = resize_image(image, self.transform)
         pixels = to_batch(pad_image(resized, self.image_size, self._pad_value))
         embedding = torch.from_numpy(self._encoder(pixels)['embedding'])
         return self.build_decoder(embedding), resized.shape[:2]

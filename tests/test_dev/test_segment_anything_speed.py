@@ -7,9 +7,6 @@ from mmengine.config import Config
 
 from dev.segment_anything_encoders import build_encoders, measure_encoders
 from dev.segment_anything_speed import measure
-from mmrapidnet.utils.env import has_bf16
-
-BEST = 'OpenVINO bf16' if has_bf16() else 'OpenVINO fp32'
 
 
 def read(table):
@@ -20,13 +17,18 @@ def read(table):
 
 
 def test_tables_of_masks():
-    tables = measure(Config(dict(model=tiny_sam.MODEL)), 2, passing=0.5, rounds=1)
+    cfg = Config(dict(model=tiny_sam.MODEL))
+    tables = measure(cfg, 2, passing=0.5, rounds=1, precisions=['fp32'])
     automatic, box = map(read, tables.split('\n\n'))
     assert automatic[0] == ['automatic masks', 'seconds', 'ratio']
-    assert list(automatic[1]) == ['segment-anything', 'mmrapidnet', BEST]
+    assert list(automatic[1]) == [
+        'segment-anything',
+        'mmrapidnet',
+        'OpenVINO fp32',
+    ]
     assert automatic[1]['segment-anything'][1] == 1
     assert box[0] == ['one box', 'seconds', 'ratio']
-    assert {'segment-anything', 'mmrapidnet', 'OpenVINO fp32', BEST} == set(box[1])
+    assert set(box[1]) == set(automatic[1])
 
 
 def test_table_of_encoders():

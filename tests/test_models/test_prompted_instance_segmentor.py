@@ -246,6 +246,12 @@ def test_segmenter_of_another_type():
         PromptedInstanceSegmentor(dict(type='mmdet.MaskRCNN'), **GT)
 
 
+def test_an_image_in_which_nothing_can_be_seen(files):
+    thin = make_sample([[10.0, 0.0, 50.0, 1.0]], height=1, width=3000)
+    with pytest.raises(UserError, match='has 3000 x 1 pixels, in which nothing'):
+        segment(build(files, **GT), thin)
+
+
 def test_pipeline_without_annotations(files):
     sample = make_sample([])
     sample['data_samples'] = BaseDataElement(metainfo=dict(ori_shape=(60, 100)))

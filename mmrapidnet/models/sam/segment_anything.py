@@ -265,9 +265,12 @@ class SegmentAnything(BaseModel):
         Returns:
             What `build_decoder` gives, and the height and width that the image has in
             the encoder's input.
+
+        Raises:
+            UserError: As `resize_image`.
         """
         preprocessor = self.data_preprocessor
-        resized = self.transform.apply_image(np.ascontiguousarray(image))
+        resized = resize_image(image, self.transform)
         pixels = torch.from_numpy(resized).permute(2, 0, 1)
         if preprocessor._channel_conversion:
             pixels = pixels.flip(0)
@@ -296,6 +299,30 @@ class SegmentAnything(BaseModel):
     ) -> Tensor:
         """Bring masks to the size of their image, see the function `upscale_masks`."""
         return upscale_masks(logits, self.image_size, input_size, original_size)
+
+
+def resize_image(image: np.ndarray, transform: Any) -> np.ndarray:
+    """Resize an image to the size that it has in the encoder's input.
+
+    Args:
+        image: (H, W, 3), uint8.
+        transform: ``ResizeLongestSide`` of ``segment-anything``.
+
+    Returns:
+        (h, w, 3), uint8, in one piece.
+
+    Raises:
+        UserError: If it is so small or thin that nothing is left of it.
+    """
+    height, width = image.shape[:2]
+    if min(height, width) < 2 or not min(
+        transform.get_preprocess_shape(height, width, transform.target_length)
+    ):
+        raise UserError(
+            f'the image has {width} x {height} pixels, in which nothing can be seen: '
+            'give a larger one'
+        )
+    return transform.apply_image(np.ascontiguousarray(image))
 
 
 def upscale_masks(
