@@ -19,7 +19,6 @@ from mmrapidnet.models.backbones.mobilevig import GraphMixer
 from mmrapidnet.utils.errors import UserError
 
 PARTS = ('whole', 'backbone', 'dense')
-DETECTIONS = ('boxes', 'scores', 'labels', 'masks')
 # Edge of an image, a multiple of every stride, that shows what a model does.
 _PROBED = 128
 # Lengths of prompts that are free, and what they are traced with.
@@ -143,10 +142,11 @@ def build_graph(model: nn.Module, part: str = 'whole') -> Graph:
     | mmpretrain's classifier | classifier | ``logits`` (N, classes), no softmax |
     | mmseg's segmentor | segmenter | ``logits`` (N, classes, ceil(H / 4),
       ceil(W / 4)): the decode head's own, not resized |
-    | mmdet's Mask R-CNN | detector | ``boxes`` (K, 4) xyxy in pixels of the image,
-      ``scores`` (K,), ``labels`` (K,) int64, ``masks`` (K, 28, 28), probabilities |
-    | mmdet's Mask R-CNN, ``part='dense'`` | dense | the neck's maps ``p2`` to ``p6``,
-      the RPN's ``rpn_cls0`` to ``4`` and ``rpn_reg0`` to ``4`` |
+    | mmdet's detector | detector | ``boxes`` (K, 4) xyxy in pixels of the image,
+      ``scores`` (K,), ``labels`` (K,) int64 and, of one with a mask head, ``masks``
+      (K, 28, 28), probabilities |
+    | mmdet's detector in two stages, ``part='dense'`` | dense | the neck's maps ``p2``
+      to ``p6``, the RPN's ``rpn_cls0`` to ``4`` and ``rpn_reg0`` to ``4`` |
 
     The last two take one image at a time (N = 1).
 
@@ -174,12 +174,13 @@ def build_graph(model: nn.Module, part: str = 'whole') -> Graph:
     elif part == 'dense':
         if not getattr(model, 'with_rpn', False):
             raise UserError(
-                f'part=dense is what precedes the proposals of Mask R-CNN; {name} has '
-                'no RPN: take part=whole or part=backbone'
+                f'part=dense is what precedes the proposals of a detector in two '
+                f'stages; {name} has no RPN: take part=whole or part=backbone'
             )
         kind, module, outputs = 'dense', _Dense(model), _name_dense(model)
-    elif getattr(model, 'with_mask', False):
-        kind, module, outputs = 'detector', _Detector(model), DETECTIONS
+    elif hasattr(model, 'with_bbox'):
+        module = _Detector(model)
+        kind, outputs = 'detector', module.detector.outputs
     elif getattr(model, 'with_decode_head', False):
         model = _upsample_by_factor(model)
         kind, module, outputs = 'segmenter', _Logits(model), ('logits',)
@@ -187,7 +188,7 @@ def build_graph(model: nn.Module, part: str = 'whole') -> Graph:
         kind, module, outputs = 'classifier', _Logits(model), ('logits',)
     else:
         raise UserError(
-            f'{name} is neither a classifier, a segmentor nor Mask R-CNN: only its '
+            f'{name} is neither a classifier, a segmentor nor a detector: only its '
             'backbone can be taken alone (part=backbone)'
         )
     module.eval()
@@ -300,10 +301,10 @@ class _Dense(_Part):
 
 class _Detector(_Part):
     def __init__(self, model: nn.Module) -> None:
-        from mmrapidnet.deploy.mask_rcnn import MaskRCNNGraph
+        from mmrapidnet.deploy.detectors import build_detector  # of a newer torch
 
         super().__init__(model)
-        self.detector = MaskRCNNGraph(model)
+        self.detector = build_detector(model)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         height, width = image.shape[2:]

@@ -1,4 +1,4 @@
-"""Mask R-CNN's graph against mmdet's own prediction, in PyTorch and exported."""
+"""Detectors in two stages against mmdet's own prediction, in PyTorch and exported."""
 
 from copy import deepcopy
 from operator import attrgetter
@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dev.benchmark.peers import randomize_norms
-from mmrapidnet.deploy.mask_rcnn import MaskRCNNGraph
+from mmrapidnet.deploy.detectors import build_detector
 from mmrapidnet.deploy.ops import nms, onnx_translations, roi_align, top
 from mmrapidnet.utils.errors import UserError
 
@@ -30,7 +30,7 @@ class Detector(nn.Module):
 
     def __init__(self, model):
         super().__init__()
-        self.detector = MaskRCNNGraph(model)
+        self.detector = build_detector(model)
 
     def forward(self, image):
         return self.detector(pad(image), *image.shape[2:])
@@ -229,29 +229,32 @@ def test_graph_finds_nothing(model, path, value):
         (
             'roi_head.bbox_head.bbox_coder.clip_border',
             False,
-            'bbox_head.bbox_coder.clip_border is False: .* with True only',
+            'bbox_coder.clip_border of this MaskRCNN is False: .* with True only; else',
         ),
-        ('roi_head.mask_head', None, 'roi_head.mask_head is NoneType: .* FCNMaskHead'),
-        ('roi_head.mask_head.upsample_method', 'carafe', 'upsample_method is carafe'),
+        (
+            'roi_head.mask_head.upsample_method',
+            'carafe',
+            'upsample_method of this MaskRCNN is carafe',
+        ),
         (
             'roi_head.mask_roi_extractor.roi_layers.0.pool_mode',
             'max',
-            'pool_mode is max: a whole detector can be exported with avg only',
+            'pool_mode of .* is max: a whole detector can be exported with avg only',
         ),
     ],
 )
 def test_what_the_graph_cannot_say_is_refused(model, path, value, message):
     with pytest.raises(UserError, match=message) as error:
-        MaskRCNNGraph(changed(model, path, value))
+        build_detector(changed(model, path, value))
     assert '\n' not in str(error.value)
 
 
 def test_another_kind_of_detector_is_refused(model):
-    with pytest.raises(UserError, match='rpn_head is missing: .* RPNHead only; else'):
-        MaskRCNNGraph(nn.Identity())
+    with pytest.raises(UserError, match='a whole Identity cannot be exported, only'):
+        build_detector(nn.Identity())
     other = changed(model, 'roi_head.bbox_roi_extractor', nn.Identity())
-    with pytest.raises(UserError, match='bbox_roi_extractor is Identity: .* only'):
-        MaskRCNNGraph(other)
+    with pytest.raises(UserError, match='extractor of .* is Identity: .* only'):
+        build_detector(other)
 
 
 # Two maps of the backbone alone, which are exported in a third of the time.

@@ -1,0 +1,36 @@
+"""What detectors predict, as functions of plain tensors: one module per head family.
+
+mmdet predicts through lists of instances and branches on how many there are, which no
+exporter can follow.  Here every image takes the same steps, with any number of
+detections, none included.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from mmrapidnet.deploy.detectors.two_stage import TwoStageGraph
+from mmrapidnet.utils.errors import UserError
+
+
+def build_detector(model: nn.Module) -> nn.Module:
+    """Make the graph of a detector behind its data preprocessor.
+
+    Args:
+        model: A detector of mmdet in evaluation mode. It is shared, not copied.
+
+    Returns:
+        A module with ``outputs``, the names of what ``forward(image, height, width)``
+        returns: of one image, normalised and padded on the right and below,
+        (1, C, H, W), and its height and width without the padding.
+
+    Raises:
+        UserError: If no graph is written for this kind of detector, or for a part or
+            an option of it.
+    """
+    if hasattr(model, 'roi_head'):
+        return TwoStageGraph(model)
+    raise UserError(
+        f'a whole {type(model).__name__} cannot be exported, only its backbone '
+        '(part=backbone)'
+    )
