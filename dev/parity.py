@@ -204,6 +204,9 @@ def _check_model(
     cfg = load_config(config)
     kind, benchmark = _TASKS[require_library(cfg)]
     metrics = BENCHMARKS[benchmark].metrics
+    if kind == 'detector':  # not every one has masks
+        measured = cfg.test_evaluator.metric
+        metrics = [metric for metric in metrics if _coco_kind(metric) in measured]
     model = Path(config).stem
     folder = out_dir / model
     renew_folder(folder, ['pytorch*', 'fused*', *(f'{name}_*' for name in FORMATS)])
@@ -258,11 +261,16 @@ def _measure_points(
     """Mmdet rounds to a tenth of a point, which is all that a file may be off by."""
     points = {}
     for metric in metrics:
-        kind = 'bbox' if 'bbox' in metric.key else 'segm'
+        kind = _coco_kind(metric)
         detections = work_dir / f'detections.{kind}.json'
         found = measure_map(cfg.test_evaluator.ann_file, detections, kind)
         points[metric.name] = found * metric.scale
     return points
+
+
+def _coco_kind(metric: Metric) -> str:
+    """What COCO calls the kind of detections that a metric is of."""
+    return 'bbox' if 'bbox' in metric.key else 'segm'
 
 
 def _group(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:

@@ -183,7 +183,7 @@ class DenseCase(Case):
         graph = build_graph(model)
         check_supported(format_, graph.kind, precision)
         metadata = describe(cfg, graph, precision, self.source.checkpoint, size)
-        metadata['settings'] = read_settings(model, graph.kind)
+        metadata['settings'] = read_settings(model, graph)
         calibration = None
         if precision == 'int8':
             with DefaultScope.overwrite_default_scope(cfg.default_scope):

@@ -34,7 +34,7 @@ def use_exported(cfg: Config, path: str | Path) -> None:
     """Put an exported file into the place of a config's model.
 
     The data, their pipeline and the metrics stay as they are.  The images of a batch
-    are run one by one.
+    are run at once if they are of one size and the file takes more than one.
 
     Args:
         cfg: The config the file was exported with, of mmdet, mmsegmentation or
@@ -112,31 +112,31 @@ class ExportedFile(BaseModel):
         """
         if mode != 'predict':
             raise NotImplementedError(f'an exported file predicts, it has no {mode}')
-        for image, sample in zip(inputs, data_samples):
-            self.predict(image.permute(1, 2, 0).cpu().numpy(), sample)
+        found = self.file.predict_all(
+            [image.permute(1, 2, 0).cpu().numpy() for image in inputs],
+            [sample.get('ori_shape') for sample in data_samples],
+            [sample.get('scale_factor') for sample in data_samples],
+        )
+        for results, sample in zip(found, data_samples, strict=True):
+            self.put_into(sample, results)
         return data_samples
 
     @abstractmethod
-    def predict(self, image: np.ndarray, sample: BaseDataElement) -> None:
-        """Run the file on an image, (H, W, 3), and put what it gives into a sample."""
+    def put_into(self, sample: BaseDataElement, found: dict[str, np.ndarray]) -> None:
+        """Put what the file gives for an image into its sample."""
 
 
 @MODELS.register_module()
 class ExportedDetector(ExportedFile):
-    """An exported Mask R-CNN, in mmdet."""
+    """An exported detector, in mmdet."""
 
     kind = 'detector'
 
-    def predict(self, image: np.ndarray, sample: BaseDataElement) -> None:
-        """Detect, in pixels of the original image."""
-        found = self.file.predict(image, sample.ori_shape[:2], sample.scale_factor)
-        sample.pred_instances = InstanceData(
-            bboxes=torch.from_numpy(found['boxes']),
-            **{
-                name: torch.from_numpy(found[name])
-                for name in ('scores', 'labels', 'masks')
-            },
-        )
+    def put_into(self, sample: BaseDataElement, found: dict[str, np.ndarray]) -> None:
+        """Give instances in pixels of the original image."""
+        tensors = {name: torch.from_numpy(array) for name, array in found.items()}
+        boxes = tensors.pop('boxes')
+        sample.pred_instances = InstanceData(bboxes=boxes, **tensors)
 
 
 @MODELS.register_module()
@@ -145,10 +145,9 @@ class ExportedSegmenter(ExportedFile):
 
     kind = 'segmenter'
 
-    def predict(self, image: np.ndarray, sample: BaseDataElement) -> None:
-        """Label the pixels of the original image."""
-        labels = self.file.predict(image, sample.ori_shape[:2])['labels']
-        sample.pred_sem_seg = PixelData(data=torch.from_numpy(labels)[None])
+    def put_into(self, sample: BaseDataElement, found: dict[str, np.ndarray]) -> None:
+        """Give the labels of the pixels of the original image."""
+        sample.pred_sem_seg = PixelData(data=torch.from_numpy(found['labels'])[None])
 
 
 @MODELS.register_module()
@@ -157,7 +156,7 @@ class ExportedClassifier(ExportedFile):
 
     kind = 'classifier'
 
-    def predict(self, image: np.ndarray, sample: BaseDataElement) -> None:
-        """Classify."""
-        scores = torch.from_numpy(self.file.predict(image)['scores'])
+    def put_into(self, sample: BaseDataElement, found: dict[str, np.ndarray]) -> None:
+        """Give the scores of the classes."""
+        scores = torch.from_numpy(found['scores'])
         sample.set_pred_score(scores).set_pred_label(scores.argmax(dim=0, keepdim=True))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
@@ -14,17 +15,24 @@ from mmrapidnet.deploy.isolated import IsolatedSession
 from mmrapidnet.deploy.metadata import channels_of
 from mmrapidnet.utils.errors import UserError
 
+if TYPE_CHECKING:
+    from mmrapidnet.deploy.graphs import Graph
 
-def to_batch(image: np.ndarray) -> np.ndarray:
-    """Lay an image out as sessions take it.
+Outputs = dict[str, np.ndarray]
+Size = tuple[int, int]
+
+
+def to_batch(*images: np.ndarray) -> np.ndarray:
+    """Lay images of one size out as sessions take them.
 
     Args:
-        image: (H, W, C), uint8, as OpenCV and mmcv read files.
+        *images: (H, W, C), uint8, as OpenCV and mmcv read files.
 
     Returns:
-        (1, C, H, W), float32, in one piece.
+        (N, C, H, W), float32, in one piece.
     """
-    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32)
+    batch = np.stack(images).transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(batch, dtype=np.float32)
 
 
 class ExportedModel:
@@ -68,34 +76,42 @@ class ExportedModel:
         self._session = open_file(self.path, threads=threads, size=size)
         self.metadata: dict[str, Any] = self._session.metadata
 
-    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Run the file on an image.
+    def __call__(self, *images: np.ndarray) -> Outputs:
+        """Run the file on an image, or on several of one size.
 
         Args:
-            image: (H, W, C), uint8, as OpenCV and mmcv read files: BGR, or with the
+            *images: (H, W, C), uint8, as OpenCV and mmcv read files: BGR, or with the
                 channels that the file takes.
 
         Returns:
-            The outputs by name, those of a batch with a batch of one.
+            The outputs by name, those of a batch with a batch of as many.
 
         Raises:
-            UserError: If it is no such image, or not of a size that the file takes.
+            UserError: If it is no such image, or not of a size that the file takes, or
+                there are more than it takes.
         """
         channels = channels_of(self.metadata)
-        if image.ndim != 3 or image.shape[2] != channels or image.dtype != np.uint8:
-            order = ', BGR' if channels == 3 else ''
+        for image in images:
+            if image.ndim != 3 or image.shape[2] != channels or image.dtype != np.uint8:
+                order = ', BGR' if channels == 3 else ''
+                raise UserError(
+                    f'an image of {image.dtype} {image.shape} was given to {self.path},'
+                    f' which takes uint8 (height, width, {channels}){order}'
+                )
+        shapes = {f'{image.shape[0]}x{image.shape[1]}' for image in images}
+        if len(shapes) > 1:
             raise UserError(
-                f'an image of {image.dtype} {image.shape} was given to {self.path}, '
-                f'which takes uint8 (height, width, {channels}){order}'
+                f'images of {" and ".join(sorted(shapes))} were given to {self.path} '
+                'at once: give images of one size, or one after another'
             )
-        return self._session(to_batch(image))
+        return self._session(to_batch(*images))
 
     def predict(
         self,
         image: np.ndarray,
-        size: tuple[int, int] | None = None,
+        size: Size | None = None,
         scale: tuple[float, float] | None = None,
-    ) -> dict[str, np.ndarray]:
+    ) -> Outputs:
         """Run the file on an image and make its outputs what the libraries predict.
 
         Args:
@@ -109,13 +125,50 @@ class ExportedModel:
 
         Returns:
             The results by name. A detector gives ``boxes`` (K, 4) xyxy in pixels,
-            ``scores`` (K,), ``labels`` (K,) and ``masks`` (K, *size), bool; a
-            segmenter ``labels`` (*size), int64; a classifier ``scores`` (classes,),
-            which sum to 1, and ``label`` ().
+            ``scores`` (K,), ``labels`` (K,) and, if its model has masks, ``masks``
+            (K, *size), bool; a segmenter ``labels`` (*size), int64; a classifier
+            ``scores`` (classes,), which sum to 1, and ``label`` ().
 
         Raises:
             UserError: As for a call; also if the file holds only a part of a model.
         """
+        return self.predict_all([image], [size], [scale])[0]
+
+    def predict_all(
+        self,
+        images: Sequence[np.ndarray],
+        sizes: Sequence[Size | None],
+        scales: Sequence[tuple[float, float] | None],
+    ) -> list[Outputs]:
+        """Do as `predict` does, with images of one size at once if the file takes it.
+
+        Args:
+            images: As for `predict`.
+            sizes: As for `predict`, of each.
+            scales: As for `predict`, of each.
+
+        Returns:
+            The results of each.
+
+        Raises:
+            UserError: As for `predict`.
+        """
+        self._check_predicts()
+        found: list[Any] = [None] * len(images)
+        for numbers in self._group(images):
+            outputs = self(*(images[number] for number in numbers))
+            for place, number in enumerate(numbers):
+                one = outputs
+                if len(numbers) > 1:
+                    one = {name: v[place, None] for name, v in outputs.items()}
+                height, width = images[number].shape[:2]
+                size = sizes[number] or (height, width)
+                scale = scales[number] or (width / size[1], height / size[0])
+                found[number] = self._finish(one, (height, width), size, scale)
+        return found
+
+    def _check_predicts(self) -> None:
+        """Raise a UserError unless the file holds a whole model."""
         kind = self.metadata['kind']
         if kind not in ('detector', 'segmenter', 'classifier'):
             raise UserError(
@@ -127,24 +180,35 @@ class ExportedModel:
                 f'{self.path} does not say how its outputs become predictions: export '
                 'the checkpoint again'
             )
-        height, width = image.shape[:2]
-        size = size or (height, width)
-        outputs, settings = self(image), self.metadata['settings']
+
+    def _group(self, images: Sequence[np.ndarray]) -> list[list[int]]:
+        """Numbers of the images that the file takes at once."""
+        if self.metadata['input']['batch']:
+            return [[number] for number in range(len(images))]
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for number, image in enumerate(images):
+            groups.setdefault(image.shape, []).append(number)
+        return list(groups.values())
+
+    def _finish(
+        self, outputs: Outputs, shape: Size, size: Size, scale: tuple[float, float]
+    ) -> Outputs:
+        """The results of one image of a shape, for the picture it was resized from."""
+        kind, settings = self.metadata['kind'], self.metadata['settings']
         if kind == 'detector':
-            scale = scale or (width / size[1], height / size[0])
             return _finish_detector(outputs, size, scale, **settings)
         if kind == 'segmenter':
-            return _finish_segmenter(outputs, [(height, width), size], **settings)
+            return _finish_segmenter(outputs, [shape, size], **settings)
         scores = postprocess.softmax(outputs['logits'][0])
         return {'scores': scores, 'label': scores.argmax()}
 
 
-def read_settings(model: nn.Module, kind: str) -> dict[str, Any]:
+def read_settings(model: nn.Module, graph: Graph) -> dict[str, Any]:
     """Read off a model what `ExportedModel.predict` needs beside the outputs.
 
     Args:
         model: A model of mmdet, mmseg or mmpretrain.
-        kind: The kind of its graph.
+        graph: Its graph.
 
     Returns:
         The settings, to be written into the file's metadata as ``settings``.
@@ -152,9 +216,9 @@ def read_settings(model: nn.Module, kind: str) -> dict[str, Any]:
     Raises:
         UserError: If the model is tested in windows that slide over the image.
     """
-    if kind == 'detector':
-        return {'mask_threshold': model.roi_head.test_cfg.mask_thr_binary}
-    if kind == 'segmenter':
+    if graph.kind == 'detector':
+        return graph.module.detector.settings
+    if graph.kind == 'segmenter':
         if model.test_cfg.get('mode', 'whole') != 'whole':
             raise UserError(
                 f'model.test_cfg.mode is {model.test_cfg.mode}: an exported file sees '
@@ -167,15 +231,18 @@ def read_settings(model: nn.Module, kind: str) -> dict[str, Any]:
     return {}
 
 
-def _finish_detector(outputs, size, scale, mask_threshold) -> dict[str, np.ndarray]:
+def _finish_detector(
+    outputs, size, scale, masks='boxes', mask_threshold=0.5
+) -> Outputs:
     boxes = outputs['boxes'] / np.float32([*scale, *scale])
-    masks = postprocess.paste_masks(outputs['masks'], boxes, size, mask_threshold)
-    return {**outputs, 'boxes': boxes, 'masks': masks}
+    found = {**outputs, 'boxes': boxes}
+    if 'masks' in outputs and masks == 'boxes':
+        values = outputs['masks']
+        found['masks'] = postprocess.paste_masks(values, boxes, size, mask_threshold)
+    return found
 
 
-def _finish_segmenter(
-    outputs, sizes, align_corners, threshold
-) -> dict[str, np.ndarray]:
+def _finish_segmenter(outputs, sizes, align_corners, threshold) -> Outputs:
     logits = outputs['logits'][0]
     if len(logits) == 1:
         labels = postprocess.foreground_map(logits, sizes, threshold, align_corners)

@@ -174,11 +174,12 @@ def _is_size(value: Any) -> bool:
 
 def _are_settings(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        _is_triple(number)
-        if key in _TRIPLES
-        else key in _SETTINGS and isinstance(number, (bool, int, float, type(None)))
-        for key, number in value.items()
+        key in _SETTINGS and _SETTINGS[key](setting) for key, setting in value.items()
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, type(None)))
 
 
 def _is_triple(value: Any) -> bool:
@@ -190,8 +191,15 @@ def _is_triple(value: Any) -> bool:
 
 
 # What is read of a file's own description, and what each must be.
-_SETTINGS = ('mask_threshold', 'align_corners', 'threshold')
-_TRIPLES = ('pad_value', 'embedding')
+_SETTINGS = {
+    'mask_threshold': _is_number,
+    # Whether masks fill their boxes or the image.
+    'masks': lambda value: value in ('boxes', 'image'),
+    'align_corners': _is_number,
+    'threshold': _is_number,
+    'pad_value': _is_triple,
+    'embedding': _is_triple,
+}
 _FIELDS = {
     'kind': _is_text,
     'outputs': is_names,

@@ -102,7 +102,7 @@ def prepare(request: Request) -> Prepared:
     metadata = describe(
         cfg, graph, request.precision, request.checkpoint, size, pixels.shape[2]
     )
-    metadata['settings'] = read_settings(model, graph.kind)
+    metadata['settings'] = read_settings(model, graph)
     calibration = find_calibration(request, read)
     return Prepared(graph, metadata, (to_batch(pixels),), image, calibration)
 

@@ -30,6 +30,10 @@ TOLERANCES = {'fp32': 1e-4, 'fp16': 1e-2, 'bf16': 3e-2, 'int8': 0.1}
 DETECTION_TOLERANCES = {'fp32': 1e-2, 'fp16': 5e-2, 'bf16': 0.1, 'int8': 0.1}
 
 
+# Outputs that hold a row for each detection.
+DETECTIONS = ('boxes', 'scores', 'labels', 'masks')
+
+
 @dataclass(frozen=True)
 class Difference:
     """How far one output of a file is from PyTorch's.
@@ -81,11 +85,14 @@ def compare(
             'the checkpoint trained? give another image with --image FILE'
         )
     found = run(*inputs)
+    differences, names = [], graph.outputs
     if graph.kind == 'detector':
-        return compare_detections(expected, found, DETECTION_TOLERANCES[precision])
-    return [
+        tolerance = DETECTION_TOLERANCES[precision]
+        differences = compare_detections(expected, found, tolerance)
+        names = [name for name in names if name not in DETECTIONS]
+    return differences + [
         _compare_arrays(name, expected[name], found[name], TOLERANCES[precision])
-        for name in graph.outputs
+        for name in names
     ]
 
 
@@ -97,10 +104,11 @@ def compare_detections(
     Their disagreement goes from 0 (the same) to 1. It is
     1 - 2 sum(s s' q) / (sum(s^2) + sum(s'^2)) over the pairs of the best matching,
     where s and s' are their scores and q is their similarity, the IoU of boxes times
-    that of masks; so the sure detections count most.
+    that of masks if there are any; so the sure detections count most.
 
     Args:
-        expected: PyTorch's ``boxes``, ``scores``, ``labels`` and ``masks``.
+        expected: PyTorch's ``boxes``, ``scores``, ``labels`` and, of a detector that
+            has them, ``masks``, probabilities.
         found: The file's.
         tolerance: What the disagreement may be.
 
@@ -124,6 +132,7 @@ def compare_detections(
     differences = [
         _compare_arrays(name, expected[name][rows], found[name][columns], None)
         for name in ('boxes', 'scores', 'masks')
+        if name in expected
     ]
     counts = f'{len(rows)} of {len(scores)} matched'
     if len(others) > len(rows):
@@ -170,7 +179,7 @@ def _compare_arrays(
 
 
 def _similarity(expected: Outputs, found: Outputs) -> np.ndarray:
-    """Overlap of boxes times that of masks, (K, L); 0 for another label."""
+    """Overlap of boxes times that of any masks, (K, L); 0 for another label."""
     one, other = expected['boxes'][:, None], found['boxes'][None]
     sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(
         one[..., :2], other[..., :2]
@@ -179,6 +188,8 @@ def _similarity(expected: Outputs, found: Outputs) -> np.ndarray:
     areas = [(b[..., 2:] - b[..., :2]).prod(axis=2) for b in (one, other)]
     overlap = shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
     overlap *= expected['labels'][:, None] == found['labels'][None]
+    if 'masks' not in expected:
+        return overlap
     for row, column in zip(*np.nonzero(overlap)):
         masks = expected['masks'][row], found['masks'][column]
         union = np.maximum(*masks).sum()

@@ -22,7 +22,8 @@ def build_detector(model: nn.Module) -> nn.Module:
     Returns:
         A module with ``outputs``, the names of what ``forward(image, height, width)``
         returns: of one image, normalised and padded on the right and below,
-        (1, C, H, W), and its height and width without the padding.
+        (1, C, H, W), and its height and width without the padding. Its ``settings``
+        say how that becomes a prediction, in words of `mmrapidnet.deploy.metadata`.
 
     Raises:
         UserError: If no graph is written for this kind of detector, or for a part or

@@ -70,9 +70,11 @@ class TwoStageGraph(nn.Module):
 
     Attributes:
         outputs: Names of what it gives: 'masks' only if the model has a mask head.
+        settings: Of a model with masks the probability that makes a pixel its object's.
     """
 
     outputs: tuple[str, ...] = ('boxes', 'scores', 'labels')
+    settings: dict[str, Any]
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -82,8 +84,10 @@ class TwoStageGraph(nn.Module):
         self.proposals = Proposals(model.rpn_head)
         self.boxes = _Boxes(model.roi_head, self.proposals.suppress.limit)
         self.masks = _Masks(model.roi_head) if model.with_mask else None
+        self.settings = {}
         if self.masks is not None:
             self.outputs = (*self.outputs, 'masks')
+            self.settings['mask_threshold'] = model.roi_head.test_cfg.mask_thr_binary
 
     def forward(self, image: Tensor, height: int, width: int) -> tuple[Tensor, ...]:
         """Detect the objects in an image.
