@@ -205,8 +205,10 @@ def _check_model(
     kind, benchmark = _TASKS[require_library(cfg)]
     metrics = BENCHMARKS[benchmark].metrics
     if kind == 'detector':  # not every one has masks
-        measured = cfg.test_evaluator.metric
+        measured = cfg.test_evaluator.get('metric', ())
         metrics = [metric for metric in metrics if _coco_kind(metric) in measured]
+    if not metrics:
+        raise UserError(f'{config} is tested by none of bbox and segm of CocoMetric')
     model = Path(config).stem
     folder = out_dir / model
     renew_folder(folder, ['pytorch*', 'fused*', *(f'{name}_*' for name in FORMATS)])

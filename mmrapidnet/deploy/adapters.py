@@ -133,8 +133,11 @@ class ExportedDetector(ExportedFile):
     kind = 'detector'
 
     def put_into(self, sample: BaseDataElement, found: dict[str, np.ndarray]) -> None:
-        """Give instances in pixels of the original image."""
+        """Give instances, or a panoptic map, in pixels of the original image."""
         tensors = {name: torch.from_numpy(array) for name, array in found.items()}
+        if 'panoptic' in tensors:
+            sample.pred_panoptic_seg = PixelData(sem_seg=tensors['panoptic'][None])
+            return
         boxes = tensors.pop('boxes')
         sample.pred_instances = InstanceData(bboxes=boxes, **tensors)
 

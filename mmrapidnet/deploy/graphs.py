@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from copy import deepcopy
 from dataclasses import dataclass, field
 from math import log2
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from mmrapidnet.deploy.segmenters import SegmenterGraph
 from mmrapidnet.models.backbones.mobilevig import GraphMixer
 from mmrapidnet.utils.errors import UserError
 
@@ -143,8 +143,8 @@ def build_graph(model: nn.Module, part: str = 'whole') -> Graph:
     | mmseg's segmentor | segmenter | ``logits`` (N, classes, ceil(H / 4),
       ceil(W / 4)): the decode head's own, not resized |
     | mmdet's detector | detector | ``boxes`` (K, 4) xyxy in pixels of the image,
-      ``scores`` (K,), ``labels`` (K,) int64 and, of one with a mask head, ``masks``
-      (K, 28, 28), probabilities |
+      ``scores`` (K,), ``labels`` (K,) int64; of one with a mask head ``masks``
+      (K, 28, 28), probabilities; of Panoptic FPN ``semantic``, logits of stuff |
     | mmdet's detector in two stages, ``part='dense'`` | dense | the neck's maps ``p2``
       to ``p6``, the RPN's ``rpn_cls0`` to ``4`` and ``rpn_reg0`` to ``4`` |
 
@@ -174,7 +174,7 @@ def build_graph(model: nn.Module, part: str = 'whole') -> Graph:
     elif part == 'dense':
         if not getattr(model, 'with_rpn', False):
             raise UserError(
-                f'part=dense is what precedes the proposals of a detector in two '
+                'part=dense is what precedes the proposals of a detector in two '
                 f'stages; {name} has no RPN: take part=whole or part=backbone'
             )
         kind, module, outputs = 'dense', _Dense(model), _name_dense(model)
@@ -182,10 +182,9 @@ def build_graph(model: nn.Module, part: str = 'whole') -> Graph:
         module = _Detector(model)
         kind, outputs = 'detector', module.detector.outputs
     elif getattr(model, 'with_decode_head', False):
-        model = _upsample_by_factor(model)
-        kind, module, outputs = 'segmenter', _Logits(model), ('logits',)
-    elif getattr(model, 'with_head', False):
-        kind, module, outputs = 'classifier', _Logits(model), ('logits',)
+        kind, module, outputs = 'segmenter', _Segmenter(model), ('logits',)
+    elif 'BaseClassifier' in _kinds(model) and model.with_head:
+        kind, module, outputs = 'classifier', _Classifier(model), ('logits',)
     else:
         raise UserError(
             f'{name} is neither a classifier, a segmentor nor a detector: only its '
@@ -281,13 +280,22 @@ class _Backbone(_Part):
         return tuple(self.backbone(self.preprocessing(image)))
 
 
-class _Logits(_Part):
+class _Classifier(_Part):
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         self.model = model
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
         return (self.model(self.preprocessing(image), mode='tensor'),)
+
+
+class _Segmenter(_Part):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self.segmenter = SegmenterGraph(model)
+
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        return (self.segmenter(self.preprocessing(image)),)
 
 
 class _Dense(_Part):
@@ -311,25 +319,6 @@ class _Detector(_Part):
         return tuple(self.detector(self.preprocessing(image), height, width))
 
 
-def _upsample_by_factor(model: nn.Module) -> nn.Module:
-    """Copy a segmentor, its head enlarging by a factor instead of to a size.
-
-    mmseg computes the size by way of floating-point numbers, which tracing takes for
-    constants: the file would be right at a single size, and wrong without an error
-    at every other.
-    """
-    from mmseg.models.utils import Upsample
-
-    model = deepcopy(model)
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, Upsample) and child.scale_factor:
-                enlarge = nn.Upsample(None, child.scale_factor, child.mode)
-                enlarge.align_corners = child.align_corners
-                setattr(parent, name, enlarge)
-    return model
-
-
 def _name_features(model: nn.Module) -> tuple[str, ...]:
     indices = getattr(model.backbone, 'out_indices', None)
     if indices is None:
@@ -350,8 +339,8 @@ def _name_dense(model: nn.Module) -> tuple[str, ...]:
     )
 
 
-def _kinds(preprocessor: BaseDataPreprocessor) -> set[str]:
-    return {kind.__name__ for kind in type(preprocessor).__mro__}
+def _kinds(module: nn.Module) -> set[str]:
+    return {kind.__name__ for kind in type(module).__mro__}
 
 
 def _size_divisor(preprocessor: BaseDataPreprocessor) -> int:

@@ -126,8 +126,10 @@ class ExportedModel:
         Returns:
             The results by name. A detector gives ``boxes`` (K, 4) xyxy in pixels,
             ``scores`` (K,), ``labels`` (K,) and, if its model has masks, ``masks``
-            (K, *size), bool; a segmenter ``labels`` (*size), int64; a classifier
-            ``scores`` (classes,), which sum to 1, and ``label`` ().
+            (K, *size), bool; one with stuff ``panoptic`` (*size), see
+            `mmrapidnet.deploy.postprocess.fuse_panoptic`; a segmenter ``labels``
+            (*size), int64; a classifier ``scores`` (classes,), which sum to 1, and
+            ``label`` ().
 
         Raises:
             UserError: As for a call; also if the file holds only a part of a model.
@@ -196,7 +198,7 @@ class ExportedModel:
         """The results of one image of a shape, for the picture it was resized from."""
         kind, settings = self.metadata['kind'], self.metadata['settings']
         if kind == 'detector':
-            return _finish_detector(outputs, size, scale, **settings)
+            return _finish_detector(outputs, shape, size, scale, **settings)
         if kind == 'segmenter':
             return _finish_segmenter(outputs, [shape, size], **settings)
         scores = postprocess.softmax(outputs['logits'][0])
@@ -232,14 +234,32 @@ def read_settings(model: nn.Module, graph: Graph) -> dict[str, Any]:
 
 
 def _finish_detector(
-    outputs, size, scale, masks='boxes', mask_threshold=0.5
+    outputs, shape, size, scale, masks='boxes', mask_threshold=0.5, **fusion
 ) -> Outputs:
     boxes = outputs['boxes'] / np.float32([*scale, *scale])
     found = {**outputs, 'boxes': boxes}
     if 'masks' in outputs and masks == 'boxes':
         values = outputs['masks']
         found['masks'] = postprocess.paste_masks(values, boxes, size, mask_threshold)
+    if 'semantic' in outputs:
+        logits = found.pop('semantic')[0]
+        found['panoptic'] = _finish_panoptic(found, logits, shape, size, **fusion)
     return found
+
+
+def _finish_panoptic(
+    found, logits, shape, size, divisor, things, mask_overlap, stuff_area_limit
+) -> np.ndarray:
+    padded = tuple(-(-edge // divisor) * divisor for edge in shape)
+    stuff = postprocess.label_map(logits, [padded, size], crop=shape) + things
+    return postprocess.fuse_panoptic(
+        stuff,
+        found['masks'],
+        found['labels'],
+        classes=(things, things + len(logits) - 1),
+        mask_overlap=mask_overlap,
+        stuff_area_limit=stuff_area_limit,
+    )
 
 
 def _finish_segmenter(outputs, sizes, align_corners, threshold) -> Outputs:

@@ -195,6 +195,10 @@ _SETTINGS = {
     'mask_threshold': _is_number,
     # Whether masks fill their boxes or the image.
     'masks': lambda value: value in ('boxes', 'image'),
+    'divisor': _is_count,
+    'things': _is_count,
+    'mask_overlap': _is_number,
+    'stuff_area_limit': _is_number,
     'align_corners': _is_number,
     'threshold': _is_number,
     'pad_value': _is_triple,

@@ -10,10 +10,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Size = tuple[int, int]
+# What mmdet multiplies the number of an object with, to tell it from others.
+_INSTANCE = 1000
 
 
 def label_map(
-    logits: np.ndarray, sizes: Sequence[Size], align_corners: bool = False
+    logits: np.ndarray,
+    sizes: Sequence[Size],
+    align_corners: bool = False,
+    crop: Size | None = None,
 ) -> np.ndarray:
     """Find the class of each pixel, as mmseg does.
 
@@ -25,6 +30,8 @@ def label_map(
         logits: (classes, h, w), at least two classes.
         sizes: Height and width to resize to, one after the other.
         align_corners: As the decode head has it. Defaults to False.
+        crop: Height and width of what is kept of the first of ``sizes``, without the
+            padding. Defaults to None: all.
 
     Returns:
         (H, W), int64, of the last of ``sizes``; of two equal logits the first class.
@@ -37,7 +44,7 @@ def label_map(
     maps = torch.from_numpy(np.ascontiguousarray(logits, dtype=np.float32))
     best = labels = None
     for number in _contenders(maps, sizes[0]):
-        values = _resize(maps[number], sizes, align_corners)
+        values = _resize(maps[number], sizes, align_corners, crop)
         if best is None:
             best = values.clone()
             labels = torch.full(best.shape, number, dtype=torch.int16)
@@ -107,13 +114,69 @@ def paste_masks(
     return pasted
 
 
+def fuse_panoptic(
+    stuff: np.ndarray,
+    masks: np.ndarray,
+    labels: np.ndarray,
+    classes: tuple[int, int],
+    mask_overlap: float,
+    stuff_area_limit: float,
+) -> np.ndarray:
+    """Lay objects over stuff, as mmdet's ``HeuristicFusionHead`` does.
+
+    The rule is that of Kirillov et al., Panoptic Segmentation (arXiv 1801.00868): a
+    surer object covers the others, what is mostly covered is dropped, and so are small
+    patches of stuff.
+
+    Args:
+        stuff: Class of each pixel if it is of no object, (H, W), int64.
+        masks: Of the objects by descending score, (K, H, W), bool.
+        labels: Their classes, (K,).
+        classes: Number of classes of objects, and of all; the latter is what a pixel of
+            no class is given.
+        mask_overlap: Share of an object that may be covered.
+        stuff_area_limit: Pixels that stuff of a class needs in the image.
+
+    Returns:
+        (H, W), int64: of stuff its class, of the k-th object kept its class and 1000 k.
+
+    Examples:
+        >>> stuff = np.array([[2, 2, 2, 3]])
+        >>> masks = np.array([[[True, True, False, False]]])
+        >>> fuse_panoptic(stuff, masks, np.array([1]), (2, 4), 0.5, 1)
+        array([[1001, 1001,    2,    3]])
+        >>> fuse_panoptic(stuff, masks, np.array([1]), (2, 4), 0.5, 2)
+        array([[1001, 1001,    4,    4]])
+    """
+    things, ignored = classes
+    fused, covered, count = stuff.copy(), np.zeros(stuff.shape, bool), 0
+    for mask, label in zip(masks, labels):
+        visible = mask & ~covered
+        area = np.float32(mask.sum())
+        hidden = area - np.float32(visible.sum())
+        if not visible.any() or hidden / (area + np.float32(1e-5)) > mask_overlap:
+            continue
+        count += 1
+        fused[visible] = label + count * _INSTANCE
+        covered |= mask
+    found, areas = np.unique(fused % _INSTANCE, return_counts=True)
+    small = found[(found >= things) & (areas < stuff_area_limit)]
+    fused[np.isin(fused, small)] = ignored
+    return fused
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Turn the logits of an image, (classes,), into probabilities, float32."""
     return torch.from_numpy(np.float32(logits)).softmax(dim=0).numpy()
 
 
-def _resize(values: Tensor, sizes: Sequence[Size], align_corners: bool) -> Tensor:
-    """Resize a map, (h, w), to one size after the other."""
+def _resize(
+    values: Tensor,
+    sizes: Sequence[Size],
+    align_corners: bool,
+    crop: Size | None = None,
+) -> Tensor:
+    """Resize a map, (h, w), to one size after the other, and cut off what pads it."""
     for size in sizes:
         # To the same size it is the identity, which PyTorch computes all the same.
         if values.shape != tuple(size):
@@ -123,6 +186,8 @@ def _resize(values: Tensor, sizes: Sequence[Size], align_corners: bool) -> Tenso
                 mode='bilinear',
                 align_corners=align_corners,
             )[0, 0]
+        if crop is not None:
+            values, crop = values[: crop[0], : crop[1]], None
     return values
 
 

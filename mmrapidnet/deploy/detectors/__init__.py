@@ -31,7 +31,9 @@ def build_detector(model: nn.Module) -> nn.Module:
     """
     if hasattr(model, 'roi_head'):
         return TwoStageGraph(model)
+    heads = (name for name, _ in model.named_children() if name.endswith('_head'))
+    names = ' and '.join(type(getattr(model, head)).__name__ for head in heads)
     raise UserError(
-        f'a whole {type(model).__name__} cannot be exported, only its backbone '
-        '(part=backbone)'
+        f'the {names or "head"} of this {type(model).__name__} cannot be exported: '
+        'only the backbone can be taken, to any format (part=backbone)'
     )

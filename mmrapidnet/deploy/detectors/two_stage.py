@@ -1,4 +1,7 @@
-"""Detectors in two stages: Faster, Mask and Cascade R-CNN, as far as 28x28 masks."""
+"""Detectors in two stages: Faster, Mask, Cascade R-CNN and Panoptic FPN.
+
+As far as masks of 28x28 in boxes, and logits of stuff at the stride of the head.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmrapidnet.deploy.detectors.roi_features import RoIFeatures
 from mmrapidnet.deploy.detectors.rpn import Proposals
 from mmrapidnet.deploy.detectors.shared import Suppression, check_parts, decode_deltas
-from mmrapidnet.deploy.ops import roi_align
 
 # What each part of the detector has to be: what it predicts is written out below.
 _PARTS = {
@@ -50,6 +53,12 @@ _STAGE_OPTIONS = {
     'mask_roi_extractor.roi_layers.0.pool_mode': ('avg',),
     'mask_head.upsample_method': ('deconv', 'nearest', 'bilinear', None),
 }
+# Of a panoptic model besides, which lays objects over stuff.
+_PANOPTIC_PARTS = {
+    'semantic_head': ('PanopticFPNHead',),
+    'panoptic_fusion_head': ('HeuristicFusionHead',),
+}
+_PANOPTIC_OPTIONS = {'roi_head.with_mask': (True,)}
 
 
 class TwoStageGraph(nn.Module):
@@ -61,16 +70,18 @@ class TwoStageGraph(nn.Module):
     classes, comes first; which one does in mmdet is up to PyTorch's sorting.
 
     Args:
-        model: mmdet's ``FasterRCNN``, ``MaskRCNN`` or ``CascadeRCNN`` in evaluation
-            mode. It is shared, not copied.
+        model: mmdet's ``FasterRCNN``, ``MaskRCNN``, ``CascadeRCNN`` or ``PanopticFPN``
+            in evaluation mode. It is shared, not copied.
 
     Raises:
         UserError: If a part, an option or a kind of NMS of the model is another than
             is written out here.
 
     Attributes:
-        outputs: Names of what it gives: 'masks' only if the model has a mask head.
-        settings: Of a model with masks the probability that makes a pixel its object's.
+        outputs: Names of what it gives: 'masks' and 'semantic' only if the model has
+            such a head.
+        settings: What of the model's ``test_cfg`` applies to masks and to their fusion
+            with stuff.
     """
 
     outputs: tuple[str, ...] = ('boxes', 'scores', 'labels')
@@ -84,10 +95,14 @@ class TwoStageGraph(nn.Module):
         self.proposals = Proposals(model.rpn_head)
         self.boxes = _Boxes(model.roi_head, self.proposals.suppress.limit)
         self.masks = _Masks(model.roi_head) if model.with_mask else None
+        self.semantic = getattr(model, 'semantic_head', None)
         self.settings = {}
         if self.masks is not None:
             self.outputs = (*self.outputs, 'masks')
             self.settings['mask_threshold'] = model.roi_head.test_cfg.mask_thr_binary
+        if self.semantic is not None:
+            self.outputs = (*self.outputs, 'semantic')
+            self.settings.update(_read_fusion(model))
 
     def forward(self, image: Tensor, height: int, width: int) -> tuple[Tensor, ...]:
         """Detect the objects in an image.
@@ -101,15 +116,18 @@ class TwoStageGraph(nn.Module):
         Returns:
             By descending score: boxes, (K, 4), corners (x1, y1, x2, y2) in pixels;
             scores, (K,); labels, (K,), int64; of a mask head for each the mask's
-            probabilities in its box, (K, 28, 28). K may be 0.
+            probabilities in its box, (K, 28, 28). K may be 0. Of a semantic head
+            logits of stuff, and of objects together, (1, stuff + 1, H / 4, W / 4).
         """
         features = self.neck(self.backbone(image))
         proposals = self.proposals(features, height, width)
-        found = self.boxes(features, proposals, height, width)
-        if self.masks is None:
-            return found
-        boxes, _, labels = found
-        return *found, self.masks(features, boxes, labels)
+        boxes, scores, labels = self.boxes(features, proposals, height, width)
+        found = [boxes, scores, labels]
+        if self.masks is not None:
+            found.append(self.masks(features, boxes, labels))
+        if self.semantic is not None:
+            found.append(self.semantic(features)['seg_preds'])
+        return tuple(found)
 
 
 class _Boxes(nn.Module):
@@ -159,7 +177,7 @@ class _BoxStage(nn.Module):
 
     def __init__(self, extractor: nn.Module, head: nn.Module) -> None:
         super().__init__()
-        self.align = _RoIFeatures(extractor)
+        self.align = RoIFeatures(extractor)
         self.head = head
 
     def forward(
@@ -206,7 +224,7 @@ class _MaskStage(nn.Module):
 
     def __init__(self, extractor: nn.Module, head: nn.Module) -> None:
         super().__init__()
-        self.align = _RoIFeatures(extractor)
+        self.align = RoIFeatures(extractor)
         self.head = head
 
     def forward(
@@ -218,42 +236,15 @@ class _MaskStage(nn.Module):
         return logits[place, channel].sigmoid()
 
 
-class _RoIFeatures(nn.Module):
-    """The features of boxes, each from the level of the pyramid that fits its size.
-
-    They are returned level by level, with the place of each box among them: what the
-    heads make of them is smaller, so it is cheaper to put that in order.
-    """
-
-    def __init__(self, extractor: nn.Module) -> None:
-        super().__init__()
-        self.extractor = extractor
-
-    def forward(
-        self, features: tuple[Tensor, ...], boxes: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        layers = self.extractor.roi_layers
-        rois = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], dim=1)
-        level = self.extractor.map_roi_levels(rois, len(layers))
-        members = [(level == i).nonzero()[:, 0] for i in range(len(layers))]
-        if layers[0].aligned and layers[0].sampling_ratio == 0:
-            # An empty box has no samples: mmcv makes that 0, OpenVINO nan. A box far
-            # outside has samples, all of them 0.
-            empty = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1, keepdim=True) <= 0
-            outside = boxes.new_tensor([-999.0, -999.0, -998.0, -998.0])
-            boxes = torch.where(empty, outside, boxes)
-        aligned = [
-            roi_align(
-                feature,
-                boxes[member],
-                *layer.output_size,
-                layer.spatial_scale,
-                layer.sampling_ratio,
-                layer.aligned,
-            )
-            for feature, member, layer in zip(features, members, layers)
-        ]
-        return torch.cat(aligned), torch.cat(members).argsort()
+def _read_fusion(model: nn.Module) -> dict[str, float]:
+    """What `mmrapidnet.deploy.postprocess.fuse_panoptic` needs beside the outputs."""
+    head = model.panoptic_fusion_head
+    return {
+        'divisor': model.data_preprocessor.pad_size_divisor,
+        'things': head.num_things_classes,
+        'mask_overlap': head.test_cfg.mask_overlap,
+        'stuff_area_limit': head.test_cfg.stuff_area_limit,
+    }
 
 
 def _stages(part: nn.Module) -> list[nn.Module]:
@@ -264,6 +255,8 @@ def _stages(part: nn.Module) -> list[nn.Module]:
 def _check(model: nn.Module) -> None:
     """Refuse a model with a part or an option that is not written out here."""
     check_parts(model, _PARTS, {})
+    if hasattr(model, 'semantic_head'):
+        check_parts(model, _PANOPTIC_PARTS, _PANOPTIC_OPTIONS)
     parts = dict(_name_stages(model.roi_head, _STAGE_PARTS))
     options = dict(_name_stages(model.roi_head, _STAGE_OPTIONS))
     check_parts(model, parts, {**_OPTIONS, **options})
