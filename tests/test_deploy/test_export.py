@@ -16,6 +16,7 @@ from mmengine.registry import init_default_scope
 from mmrapidnet.deploy import export as exporting
 from mmrapidnet.deploy import formats, verify
 from mmrapidnet.deploy.export import export
+from mmrapidnet.deploy.graphs import Graph
 from mmrapidnet.deploy.preprocess import (
     CalibrationImages,
     build_reader,
@@ -381,6 +382,38 @@ def test_disagreement_of_detections():
     nothing = {name: value[:0] for name, value in make_detections().items()}
     assert compare(nothing)[-1].relative == 1
     assert verify.compare_detections(nothing, nothing, 0.1)[-1].relative == 0
+
+
+def test_detections_without_masks():
+    def boxes_alone():
+        found = make_detections()
+        del found['masks']
+        return found
+
+    found = boxes_alone()
+    found['boxes'][:, 2:] += [1, 0]
+    boxes, scores, together = verify.compare_detections(boxes_alone(), found, 0.1)
+    assert (boxes.output, scores.output) == ('boxes', 'scores')
+    assert together.relative == pytest.approx(1 - 10 / 11)
+
+
+def test_what_a_detector_gives_beside_its_detections():
+    """Is compared like the outputs of other models."""
+    detections = {name: torch.from_numpy(v) for name, v in make_detections().items()}
+    values = {**detections, 'semantic': torch.ones(1, 2, 3, 3)}
+
+    class Module(torch.nn.Module):
+        def forward(self, image):
+            return tuple(values.values())
+
+    graph = Graph('detector', Module(), tuple(values))
+    found = {name: value.numpy() for name, value in values.items()}
+    found['semantic'] = found['semantic'] * 1.01
+    image = (np.zeros((1, 3, 64, 64), np.float32),)
+    *_, together, semantic = verify.compare(graph, lambda _: found, image)
+    assert together.is_tolerable and not semantic.is_tolerable
+    assert (semantic.output, semantic.tolerance) == ('semantic', 1e-4)
+    assert semantic.relative == pytest.approx(0.01, rel=1e-3)
 
 
 def test_outputs_that_are_no_numbers_or_of_another_shape():

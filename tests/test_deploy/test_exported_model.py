@@ -53,7 +53,7 @@ def models(roots, tmp_path_factory):
         model = load_model(cfg, read_checkpoint(path), path)
         graph = build_graph(model)
         metadata = describe(cfg, graph, 'fp32', path, None)
-        metadata['settings'] = read_settings(model, kind)
+        metadata['settings'] = read_settings(model, graph)
         made[kind] = cfg, model, GraphSession(graph, metadata)
     return made
 
@@ -384,12 +384,46 @@ def test_what_makes_no_sense_for_a_file(models, use_session, tmp_path):
 
 
 def test_settings_are_read_off_the_model(models):
-    assert runner.read_settings(models['detector'][1], 'detector') == {
-        'mask_threshold': 0.5
-    }
-    segmenter = models['segmenter'][1]
-    assert runner.read_settings(segmenter, 'segmenter') == {
+    _, model, session = models['detector']
+    assert runner.read_settings(model, session.graph) == {'mask_threshold': 0.5}
+    _, model, session = models['segmenter']
+    assert runner.read_settings(model, session.graph) == {
         'align_corners': False,
         'threshold': None,
     }
-    assert runner.read_settings(segmenter, 'backbone') == {}
+    assert runner.read_settings(model, build_graph(model, 'backbone')) == {}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_images_of_one_size_are_run_at_once(kind, models, use_session):
+    """Where the file takes as many; the results are those of each alone."""
+    _, _, session = models[kind]
+    batches = []
+
+    class Counting(GraphSession):
+        def __call__(self, image):
+            batches.append(image.shape)
+            return super().__call__(image)
+
+    use_session(Counting(session.graph, session.metadata))
+    file = ExportedModel('any.onnx')
+    sizes = [(64, 96), (96, 64), (64, 96)]
+    images = [make_image(*size, seed) for seed, size in enumerate(sizes)]
+    wanted = [None, (50, 70), (32, 48)]
+    found = file.predict_all(images, wanted, [None] * 3)
+    if kind == 'detector':
+        assert batches == [(1, 3, *size) for size in sizes]
+    else:
+        assert batches == [(2, 3, 64, 96), (1, 3, 96, 64)]
+    for image, size, results in zip(images, wanted, found):
+        alone = file.predict(image, size)
+        assert list(results) == list(alone)
+        for name, array in results.items():
+            assert array.shape == alone[name].shape
+            if kind == 'segmenter':
+                assert (array != alone[name]).mean() < 1e-3
+            else:
+                np.testing.assert_allclose(array, alone[name], rtol=1e-4, atol=1e-5)
+    assert file.predict_all([], [], []) == []
+    with pytest.raises(UserError, match='images of 64x96 and 96x64 were given to any'):
+        file(*images)

@@ -12,7 +12,13 @@ from mmengine.config import Config
 
 from mmrapidnet.deploy.fuse import fuse
 from mmrapidnet.deploy.graphs import build_graph
-from mmrapidnet.deploy.metadata import check_config, describe, hash_model
+from mmrapidnet.deploy.metadata import (
+    check_config,
+    describe,
+    from_text,
+    hash_model,
+    to_text,
+)
 from mmrapidnet.utils.errors import UserError
 
 
@@ -90,3 +96,25 @@ def test_config_of_a_file(kind, configs):
         check_config(metadata, other, 'x.onnx')
     thresholds = Config(dict(model=dict(test_cfg=dict(rcnn=dict(score_thr=0.1)))))
     assert hash_model(thresholds) != hash_model(Config(dict(model=dict(test_cfg=None))))
+
+
+@pytest.mark.parametrize(
+    ('settings', 'accepted'),
+    [
+        ({}, True),
+        ({'mask_threshold': 0.5}, True),  # as older files have it
+        ({'mask_threshold': 0.5, 'masks': 'image'}, True),
+        ({'masks': 'elsewhere'}, False),
+        ({'masks': ['boxes']}, False),
+        ({'divisor': 0}, False),
+        ({'another': 1}, False),
+    ],
+)
+def test_settings_of_a_file(settings, accepted):
+    metadata = describe(None, build_graph(make_mobilevig(), 'backbone'), 'fp32')
+    text = to_text({**metadata, 'settings': settings})
+    if accepted:
+        assert from_text(text, 'a.onnx')['settings'] == settings
+    else:
+        with pytest.raises(UserError, match='describes itself wrongly .*: settings'):
+            from_text(text, 'a.onnx')

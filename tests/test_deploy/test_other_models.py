@@ -5,16 +5,12 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-import torch
 from helpers.tiny_models import TWO_BLOCKS, load, write_checkpoint, write_imagenet
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
 
-from dev.benchmark.peers import randomize_norms
 from mmrapidnet.apis.inference import infer
 from mmrapidnet.apis.test import test as run_test
 from mmrapidnet.deploy.export import export
-from mmrapidnet.deploy.graphs import build_graph
 from mmrapidnet.deploy.inference import ExportedModel
 from mmrapidnet.utils.errors import UserError
 
@@ -106,79 +102,3 @@ def test_a_classifier_of_other_channels(channels, tmp_path):
     image = root / 'val' / '0.png'
     for path in (checkpoint, str(out)):
         infer(Config(cfg.to_dict()), path, [str(image)], str(tmp_path / 'drawn'))
-
-
-HEADS = {
-    'PSPHead': dict(type='PSPHead', in_channels=32, in_index=3),
-    'UPerHead': dict(
-        type='UPerHead', in_channels=[8, 16, 24, 32], in_index=[0, 1, 2, 3]
-    ),
-    # Which pools by a function and not by a module.
-    'APCHead': dict(type='APCHead', in_channels=32, in_index=3, pool_scales=(1, 2, 3)),
-    # Over the whole map only, which any size has.
-    'ASPPHead': dict(type='ASPPHead', in_channels=32, in_index=3, dilations=(1, 2)),
-    'FCNHead': dict(type='FCNHead', in_channels=32, in_index=3),
-}
-
-
-def segmenter_with(head, folder, root):
-    """The small segmenter without a neck and with another head."""
-    cfg = load('segmenter', folder, root, TWO_BLOCKS)
-    cfg.model.pop('neck')
-    common = dict(channels=8, num_classes=7, norm_cfg=dict(type='BN'))
-    cfg.model.decode_head = dict(**HEADS[head], **common, align_corners=False)
-    return cfg
-
-
-def build(cfg):
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        torch.manual_seed(0)
-        return randomize_norms(MODELS.build(cfg.model)).eval()
-
-
-@pytest.mark.parametrize('head', list(HEADS))
-def test_pooling_into_a_grid_is_for_one_size(head, tmp_path):
-    graph = build_graph(build(segmenter_with(head, tmp_path, tmp_path)))
-    grid = head in ('PSPHead', 'UPerHead', 'APCHead')
-    assert graph.bound_by == ('adaptive_avg_pool2d' if grid else None)
-    assert graph.dynamic is not grid
-
-
-def test_a_model_of_a_fixed_size_is_for_one_size(tmp_path):
-    cfg = segmenter_with('FCNHead', tmp_path, tmp_path)
-    model = build(cfg)
-
-    class Positions(torch.nn.Module):
-        def forward(self, maps):
-            return maps[3] + torch.zeros(1, 32, 7, 7)
-
-    model.backbone = torch.nn.Sequential(model.backbone, Positions())
-    model.decode_head.in_index = 0
-    graph = build_graph(model)
-    assert graph.bound_by == 'the model, which takes no image of 128x128,'
-
-
-@pytest.mark.parametrize(
-    ('head', 'format'),
-    [
-        ('PSPHead', 'openvino'),
-        pytest.param('PSPHead', 'onnx', marks=pytest.mark.slow),
-        pytest.param('UPerHead', 'onnx', marks=pytest.mark.slow),
-        pytest.param('UPerHead', 'openvino', marks=pytest.mark.slow),
-    ],
-)
-def test_the_size_is_fixed_by_itself(head, format, shapes_root, tmp_path, capsys):
-    """To that of the image, another than a file for every size is traced with."""
-    cfg = segmenter_with(head, tmp_path, shapes_root / 'ade')
-    checkpoint = str(write_checkpoint(cfg, tmp_path / 'seg.pth'))
-    out = tmp_path / f'seg{SUFFIXES[format]}'
-    report = export(Config(cfg.to_dict()), checkpoint, format, out)
-    assert report.metadata['input']['size'] == [192, 192]
-    assert all(d.is_tolerable for d in report.differences)
-    said = capsys.readouterr().out.splitlines()
-    assert (
-        f'{out.name} will take images of 192x192 (height x width), or of what --size '
-        'gives: adaptive_avg_pool2d is right for one size only'
-    ) in said
-    with pytest.raises(UserError, match='takes images of 192x192 only'):
-        ExportedModel(out)(np.zeros((64, 96, 3), np.uint8))

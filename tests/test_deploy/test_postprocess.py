@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
+from mmdet.models.seg_heads import HeuristicFusionHead
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from mmseg.models.utils import resize
@@ -66,6 +67,49 @@ def test_classes_that_lose_everywhere_are_not_resized():
     expected = resize_like_mmseg(logits, [(8, 32)], False).argmax(dim=0).numpy()
     assert (labels == 2).any()
     np.testing.assert_array_equal(labels, expected)
+
+
+def test_label_map_without_the_padding():
+    """As mmdet resizes logits of stuff: to the padded image, cut, to the picture."""
+    logits = smooth_logits(5, 16, 24, 4)
+    enlarged = resize_like_mmseg(logits, [(64, 96)], False)[:, :51, :77].numpy()
+    expected = resize_like_mmseg(enlarged, [(102, 154)], False).argmax(dim=0).numpy()
+    labels = postprocess.label_map(logits, [(64, 96), (102, 154)], crop=(51, 77))
+    np.testing.assert_array_equal(labels, expected)
+    assert len(np.unique(labels)) == 5
+
+
+@pytest.mark.parametrize('mask_overlap', [0.5, 0.1, 1.0])
+def test_panoptic_maps_equal_mmdets(mask_overlap):
+    generator = torch.Generator().manual_seed(0)
+    stuff = smooth_logits(4, 40, 60, 20)
+    corners = torch.rand(12, 2, 2, generator=generator) * torch.tensor([60, 40])
+    boxes = torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=1)
+    masks = postprocess.paste_masks(np.ones((12, 28, 28)), boxes.numpy(), (40, 60))
+    masks[5] = masks[2]  # covered by another, and nothing at all
+    masks[7] = False
+    labels = torch.randint(0, 3, (12,), generator=generator)
+    instances = InstanceData(
+        bboxes=boxes,
+        labels=labels,
+        scores=torch.linspace(0.9, 0.3, 12),
+        masks=torch.from_numpy(masks),
+    )
+    head = HeuristicFusionHead(
+        num_things_classes=3,
+        num_stuff_classes=3,
+        test_cfg=ConfigDict(mask_overlap=mask_overlap, stuff_area_limit=150),
+    )
+    (expected,) = head.predict([instances], [torch.from_numpy(stuff)])
+    given = stuff.argmax(axis=0) + 3
+    found = postprocess.fuse_panoptic(
+        given, masks, labels.numpy(), (3, 6), mask_overlap, 150
+    )
+    np.testing.assert_array_equal(found, expected.sem_seg[0].numpy())
+    objects = np.unique(found[found > 1000])
+    assert 3 <= len(objects) < 12
+    # What is left of one kind of stuff is too small.
+    assert set(np.unique(found[found < 1000])) < set(np.unique(given)) | {6}
 
 
 def test_foreground_map_equals_mmsegs():

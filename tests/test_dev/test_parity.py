@@ -95,6 +95,17 @@ def test_a_detector_keeps_its_digits(tools, tmp_path, monkeypatch):
     assert commands[0][1][-1].startswith('test_evaluator.outfile_prefix=')
 
 
+def test_a_detector_of_boxes_alone(tools, tmp_path, monkeypatch):
+    config = tmp_path / 'boxes_coco.py'
+    config.write_text(f"_base_ = '{DETECTOR}'\ntest_evaluator = dict(metric='bbox')\n")
+    monkeypatch.setattr(parity, 'measure_map', lambda *_: 0.5)
+    rows = parity.check_parity(REPO, [(str(config), 'w.pth')], tmp_path, ['onnx'])
+    assert [row.metrics for row in rows] == [{'box AP': 50.0}] * 3
+    config.write_text(f"_base_ = '{DETECTOR}'\ntest_evaluator = dict(metric=())\n")
+    with pytest.raises(UserError, match='is tested by none of bbox and segm of Coco'):
+        parity.check_parity(REPO, [(str(config), 'w.pth')], tmp_path, ['onnx'])
+
+
 def test_what_is_left_out(tools, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(parity, 'has_bf16', lambda: False)
 
