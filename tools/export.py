@@ -22,8 +22,9 @@ def parse_args() -> argparse.Namespace:
         '--part',
         choices=(*graphs.PARTS, *sam_graphs.PARTS),
         default='whole',
-        help='the backbone alone, of Mask R-CNN what precedes the proposals (dense), '
-        'or of SegmentAnything one of its two files (default: whole)',
+        help='the backbone alone, of a detector in two stages what precedes the '
+        'proposals (dense), or of SegmentAnything one of its two files (default: '
+        'whole)',
     )
     parser.add_argument(
         '--precision',

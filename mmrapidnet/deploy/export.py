@@ -60,8 +60,8 @@ def export(
         checkpoint: Path or URL of the checkpoint.
         format: 'onnx', 'openvino', 'coreml' or 'ncnn'.
         out: The file to write, with the format's suffix.
-        part: 'whole', 'backbone', or 'dense' for Mask R-CNN without its RoI part; of a
-            `SegmentAnything` 'encoder' or 'decoder'. Defaults to 'whole'.
+        part: 'whole', 'backbone', or 'dense' for a detector in two stages without the
+            second; of a `SegmentAnything` 'encoder' or 'decoder'. Defaults to 'whole'.
         precision: One that the format has. Defaults to 'fp32'.
         size: Height and width to fix. Defaults to None: any size where format and
             model allow it, otherwise that which the config's test pipeline gives

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.tiny_models import GraphSession, load, write_checkpoint, write_imagenet
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
@@ -254,6 +255,19 @@ def test_no_detections(models, use_session):
     (found,) = MODELS.build(cfg.model).test_step(batch)
     assert found.pred_instances.masks.shape == (0, 96, 96)
     assert found.pred_instances.bboxes.shape == (0, 4)
+
+
+def test_what_mmdets_samples_are_given():
+    boxes = dict(boxes=np.zeros((2, 4)), scores=np.ones(2), labels=np.ones(2, int))
+    sample = DetDataSample()
+    adapters.ExportedDetector.put_into(None, sample, boxes)
+    assert set(sample.pred_instances.keys()) == {'bboxes', 'scores', 'labels'}
+    sample = DetDataSample()
+    panoptic = {**boxes, 'masks': np.zeros((2, 5, 6), bool), 'panoptic': np.eye(5)}
+    adapters.ExportedDetector.put_into(None, sample, panoptic)
+    # As PanopticFPN gives them.
+    assert sample.keys() == ['pred_panoptic_seg']
+    assert sample.pred_panoptic_seg.sem_seg.shape == (1, 5, 5)
 
 
 def annotate_with_predictions(cfg, model, path):

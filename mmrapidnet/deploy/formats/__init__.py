@@ -166,12 +166,14 @@ def check_supported(writer: ModuleType, kind: str, precision: str) -> None:
     """
     name, precisions = writer.NAME, writer.PRECISIONS
     if kind not in precisions:
-        divisible = kind == 'detector' and 'dense' in precisions
-        advice = '; export its dense part with part=dense' if divisible else ''
+        advice = (
+            '; onnx and openvino can: else take its backbone (part=backbone) or, if it '
+            'is in two stages, its dense part (part=dense)'
+        )
         article = 'an' if kind[0] in 'aeiou' else 'a'
         raise UserError(
             f'{name} cannot hold {article} {kind}, only a {", a ".join(precisions)}'
-            f'{advice}'
+            f'{advice if kind == "detector" else ""}'
         )
     if precision not in precisions[kind]:
         raise UserError(

@@ -384,9 +384,7 @@ def test_what_the_graph_cannot_say_is_refused(model, path, value, message):
 def test_another_kind_of_detector_is_refused(model):
     queries = nn.Module()
     queries.panoptic_head = nn.Identity()
-    with pytest.raises(
-        UserError, match='the Identity of this Module cannot be .* only'
-    ):
+    with pytest.raises(UserError, match='the Identity of this Module cannot be exp'):
         build_detector(queries)
     other = changed(model, 'roi_head.bbox_roi_extractor', nn.Identity())
     with pytest.raises(UserError, match='extractor of .* is Identity: .* only'):
