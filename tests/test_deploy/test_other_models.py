@@ -102,3 +102,22 @@ def test_a_classifier_of_other_channels(channels, tmp_path):
     image = root / 'val' / '0.png'
     for path in (checkpoint, str(out)):
         infer(Config(cfg.to_dict()), path, [str(image)], str(tmp_path / 'drawn'))
+
+
+@pytest.mark.slow
+def test_a_detector_without_masks(shapes_root, tmp_path):
+    """It is exported, tested and drawn as its checkpoint is."""
+    cfg = load('detector', tmp_path, shapes_root / 'coco', TWO_BLOCKS)
+    cfg.model.roi_head.update(mask_roi_extractor=None, mask_head=None)
+    cfg.test_evaluator.metric = 'bbox'
+    cfg.work_dir = str(tmp_path / 'run')
+    checkpoint = str(write_checkpoint(cfg, tmp_path / 'model.pth'))
+    out = tmp_path / 'model.onnx'
+    report = export(Config(cfg.to_dict()), checkpoint, 'onnx', out)
+    assert report.metadata['outputs'] == ['boxes', 'scores', 'labels']
+    assert all(d.is_tolerable for d in report.differences)
+    metrics = [run_test(Config(cfg.to_dict()), p) for p in (checkpoint, str(out))]
+    assert metrics[0] == pytest.approx(metrics[1], abs=2e-3)
+    image = next((shapes_root / 'coco' / 'val2017').glob('*.jpg'))
+    infer(Config(cfg.to_dict()), str(out), [str(image)], str(tmp_path / 'drawn'))
+    assert (tmp_path / 'drawn' / 'vis' / image.name).is_file()

@@ -53,7 +53,7 @@ def segmenter_with(head, folder, root, **options):
     cfg = load('segmenter', folder, root, TWO_BLOCKS)
     cfg.model.pop('neck')
     common = dict(channels=8, num_classes=7, norm_cfg=dict(type='BN'))
-    common.update(align_corners=False, **options)
+    common = {**common, 'align_corners': False, **options}
     cfg.model.decode_head = dict(**HEADS[head], **common)
     return cfg
 
