@@ -144,7 +144,8 @@ def build_graph(model: nn.Module, part: str = 'whole') -> Graph:
       ceil(W / 4)): the decode head's own, not resized |
     | mmdet's detector | detector | ``boxes`` (K, 4) xyxy in pixels of the image,
       ``scores`` (K,), ``labels`` (K,) int64; of one with a mask head ``masks``
-      (K, 28, 28), probabilities; of Panoptic FPN ``semantic``, logits of stuff |
+      (K, 28, 28), probabilities in the boxes, or ``mask_logits`` (K, H / s, W / s) of
+      the whole image; of Panoptic FPN ``semantic``, logits of stuff |
     | mmdet's detector in two stages, ``part='dense'`` | dense | the neck's maps ``p2``
       to ``p6``, the RPN's ``rpn_cls0`` to ``4`` and ``rpn_reg0`` to ``4`` |
 

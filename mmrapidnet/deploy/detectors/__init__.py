@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from mmrapidnet.deploy.detectors.one_stage import OneStageGraph
 from mmrapidnet.deploy.detectors.two_stage import TwoStageGraph
 from mmrapidnet.utils.errors import UserError
 
@@ -31,6 +32,8 @@ def build_detector(model: nn.Module) -> nn.Module:
     """
     if hasattr(model, 'roi_head'):
         return TwoStageGraph(model)
+    if model.with_bbox and not model.with_mask:
+        return OneStageGraph(model)
     heads = (name for name, _ in model.named_children() if name.endswith('_head'))
     names = ' and '.join(type(getattr(model, head)).__name__ for head in heads)
     raise UserError(

@@ -124,7 +124,22 @@ def decode_deltas(
     centres = (boxes[:, :2] + boxes[:, 2:]) * 0.5 + sizes * deltas[:, :2]
     ratios = deltas[:, 2:].clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp()
     halves = sizes * ratios * 0.5
-    x1, y1, x2, y2 = torch.cat([centres - halves, centres + halves], dim=1).unbind(1)
+    boxes = torch.cat([centres - halves, centres + halves], dim=1)
+    return clip_boxes(boxes, height, width)
+
+
+def clip_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Clip boxes to the image.
+
+    Args:
+        boxes: Corners (x1, y1, x2, y2), shape (N, 4).
+        height: Height of the image.
+        width: Width of the image.
+
+    Returns:
+        Corners, shape (N, 4).
+    """
+    x1, y1, x2, y2 = boxes.unbind(dim=1)
     return torch.stack(
         [
             x1.clamp(0, width),
