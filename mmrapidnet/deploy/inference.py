@@ -11,6 +11,7 @@ from torch import nn
 
 from mmrapidnet.deploy import postprocess
 from mmrapidnet.deploy.formats import open_session
+from mmrapidnet.deploy.image_masks import resize_masks
 from mmrapidnet.deploy.isolated import IsolatedSession
 from mmrapidnet.deploy.metadata import channels_of
 from mmrapidnet.utils.errors import UserError
@@ -124,7 +125,8 @@ class ExportedModel:
                 width and height over those of ``size``.
 
         Returns:
-            The results by name. A detector gives ``boxes`` (K, 4) xyxy in pixels,
+            The results by name. A detector gives ``boxes`` (K, 4) xyxy in pixels, all
+            0 if its model has none,
             ``scores`` (K,), ``labels`` (K,) and, if its model has masks, ``masks``
             (K, *size), bool; one with stuff ``panoptic`` (*size), see
             `mmrapidnet.deploy.postprocess.fuse_panoptic`; a segmenter ``labels``
@@ -165,8 +167,7 @@ class ExportedModel:
                     one = {name: v[place, None] for name, v in outputs.items()}
                 height, width = images[number].shape[:2]
                 size = sizes[number] or (height, width)
-                scale = scales[number] or (width / size[1], height / size[0])
-                found[number] = self._finish(one, (height, width), size, scale)
+                found[number] = self._finish(one, (height, width), size, scales[number])
         return found
 
     def _check_predicts(self) -> None:
@@ -193,7 +194,11 @@ class ExportedModel:
         return list(groups.values())
 
     def _finish(
-        self, outputs: Outputs, shape: Size, size: Size, scale: tuple[float, float]
+        self,
+        outputs: Outputs,
+        shape: Size,
+        size: Size,
+        scale: tuple[float, float] | None,
     ) -> Outputs:
         """The results of one image of a shape, for the picture it was resized from."""
         kind, settings = self.metadata['kind'], self.metadata['settings']
@@ -234,17 +239,29 @@ def read_settings(model: nn.Module, graph: Graph) -> dict[str, Any]:
 
 
 def _finish_detector(
-    outputs, shape, size, scale, masks='boxes', mask_threshold=0.5, **fusion
+    outputs, shape, size, scale, mask_threshold=0.5, mask_resizing=None, **fusion
 ) -> Outputs:
-    boxes = outputs['boxes'] / np.float32([*scale, *scale])
-    found = {**outputs, 'boxes': boxes}
-    if 'masks' in outputs and masks == 'boxes':
-        values = outputs['masks']
-        found['masks'] = postprocess.paste_masks(values, boxes, size, mask_threshold)
+    found = {**outputs, 'boxes': _finish_boxes(outputs, shape, size, scale)}
+    if 'masks' in outputs:
+        found['masks'] = postprocess.paste_masks(
+            outputs['masks'], found['boxes'], size, mask_threshold
+        )
+    if 'mask_logits' in outputs:
+        logits = found.pop('mask_logits')
+        found['masks'] = resize_masks(
+            logits, shape, size, scale, threshold=mask_threshold, **mask_resizing
+        )
     if 'semantic' in outputs:
         logits = found.pop('semantic')[0]
         found['panoptic'] = _finish_panoptic(found, logits, shape, size, **fusion)
     return found
+
+
+def _finish_boxes(outputs, shape, size, scale) -> np.ndarray:
+    if 'boxes' not in outputs:  # mmdet's are 0 where there are none
+        return np.zeros((len(outputs['scores']), 4), np.float32)
+    scale = scale or (shape[1] / size[1], shape[0] / size[0])
+    return outputs['boxes'] / np.float32([*scale, *scale])
 
 
 def _finish_panoptic(

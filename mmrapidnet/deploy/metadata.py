@@ -182,6 +182,19 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (bool, int, float, type(None)))
 
 
+def _is_resizing(value: Any) -> bool:
+    """Whether it is the ``head`` and ``strides`` of masks of the whole image."""
+    if not isinstance(value, dict) or set(value) != {'head', 'strides'}:
+        return False
+    strides = value['strides']
+    return (
+        value['head'] in _MASK_HEADS
+        and isinstance(strides, list)
+        and len(strides) in (1, 2)
+        and all(map(_is_count, strides))
+    )
+
+
 def _is_triple(value: Any) -> bool:
     return (
         isinstance(value, list)
@@ -190,11 +203,11 @@ def _is_triple(value: Any) -> bool:
     )
 
 
+_MASK_HEADS = ('RTMDetInsHead', 'CondInstMaskHead', 'SOLOV2Head')
 # What is read of a file's own description, and what each must be.
 _SETTINGS = {
     'mask_threshold': _is_number,
-    # Whether masks fill their boxes or the image.
-    'masks': lambda value: value in ('boxes', 'image'),
+    'mask_resizing': _is_resizing,
     'divisor': _is_count,
     'things': _is_count,
     'mask_overlap': _is_number,

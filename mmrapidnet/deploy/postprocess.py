@@ -44,7 +44,7 @@ def label_map(
     maps = torch.from_numpy(np.ascontiguousarray(logits, dtype=np.float32))
     best = labels = None
     for number in _contenders(maps, sizes[0]):
-        values = _resize(maps[number], sizes, align_corners, crop)
+        values = resize(maps[number], sizes, align_corners, crop)
         if best is None:
             best = values.clone()
             labels = torch.full(best.shape, number, dtype=torch.int16)
@@ -74,7 +74,7 @@ def foreground_map(
         (H, W) of 0 and 1, int64, of the last of ``sizes``.
     """
     values = torch.from_numpy(np.ascontiguousarray(logits[0], dtype=np.float32))
-    values = _resize(values, sizes, align_corners)
+    values = resize(values, sizes, align_corners)
     return (values.sigmoid() > threshold).numpy().astype(np.int64)
 
 
@@ -165,18 +165,24 @@ def fuse_panoptic(
     return fused
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Turn the logits of an image, (classes,), into probabilities, float32."""
-    return torch.from_numpy(np.float32(logits)).softmax(dim=0).numpy()
-
-
-def _resize(
+def resize(
     values: Tensor,
     sizes: Sequence[Size],
-    align_corners: bool,
+    align_corners: bool = False,
     crop: Size | None = None,
 ) -> Tensor:
-    """Resize a map, (h, w), to one size after the other, and cut off what pads it."""
+    """Resize a map bilinearly.
+
+    Args:
+        values: (h, w).
+        sizes: Height and width to resize to, one after the other.
+        align_corners: As PyTorch has it. Defaults to False.
+        crop: Height and width without padding, to cut the first result to. Defaults to
+            None: there is none.
+
+    Returns:
+        (H, W), of the last of ``sizes``.
+    """
     for size in sizes:
         # To the same size it is the identity, which PyTorch computes all the same.
         if values.shape != tuple(size):
@@ -189,6 +195,11 @@ def _resize(
         if crop is not None:
             values, crop = values[: crop[0], : crop[1]], None
     return values
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Turn the logits of an image, (classes,), into probabilities, float32."""
+    return torch.from_numpy(np.float32(logits)).softmax(dim=0).numpy()
 
 
 def _within(start: Tensor, end: Tensor, first: int, count: int) -> Tensor:

@@ -31,7 +31,7 @@ DETECTION_TOLERANCES = {'fp32': 1e-2, 'fp16': 5e-2, 'bf16': 0.1, 'int8': 0.1}
 
 
 # Outputs that hold a row for each detection.
-DETECTIONS = ('boxes', 'scores', 'labels', 'masks')
+DETECTIONS = ('boxes', 'scores', 'labels', 'masks', 'mask_logits')
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,11 @@ def compare_detections(
     Their disagreement goes from 0 (the same) to 1. It is
     1 - 2 sum(s s' q) / (sum(s^2) + sum(s'^2)) over the pairs of the best matching,
     where s and s' are their scores and q is their similarity, the IoU of boxes times
-    that of masks if there are any; so the sure detections count most.
+    that of masks, where there are any; so the sure detections count most.
 
     Args:
-        expected: PyTorch's ``boxes``, ``scores``, ``labels`` and, of a detector that
-            has them, ``masks``, probabilities.
+        expected: PyTorch's ``scores``, ``labels`` and, of a detector that has them,
+            ``boxes`` and ``masks``, probabilities, or ``mask_logits``.
         found: The file's.
         tolerance: What the disagreement may be.
 
@@ -131,8 +131,8 @@ def compare_detections(
     rows, columns = _match(similarity, scores, others)
     differences = [
         _compare_arrays(name, expected[name][rows], found[name][columns], None)
-        for name in ('boxes', 'scores', 'masks')
-        if name in expected
+        for name in DETECTIONS
+        if name in expected and name != 'labels'
     ]
     counts = f'{len(rows)} of {len(scores)} matched'
     if len(others) > len(rows):
@@ -179,22 +179,36 @@ def _compare_arrays(
 
 
 def _similarity(expected: Outputs, found: Outputs) -> np.ndarray:
-    """Overlap of boxes times that of any masks, (K, L); 0 for another label."""
-    one, other = expected['boxes'][:, None], found['boxes'][None]
+    """Overlap of any boxes times that of any masks, (K, L); 0 for another label."""
+    overlap = np.float64(expected['labels'][:, None] == found['labels'][None])
+    if 'boxes' in expected:
+        overlap *= _overlap_boxes(expected['boxes'][:, None], found['boxes'][None])
+    those, these = _masks(expected), _masks(found)
+    if those is None:
+        return overlap
+    for row, column in zip(*np.nonzero(overlap)):
+        masks = those[row], these[column]
+        union = np.maximum(*masks).sum()
+        overlap[row, column] *= np.minimum(*masks).sum() / union if union else 1
+    return overlap
+
+
+def _overlap_boxes(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(
         one[..., :2], other[..., :2]
     )
     shared = sides.clip(min=0).prod(axis=2)
     areas = [(b[..., 2:] - b[..., :2]).prod(axis=2) for b in (one, other)]
-    overlap = shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
-    overlap *= expected['labels'][:, None] == found['labels'][None]
-    if 'masks' not in expected:
-        return overlap
-    for row, column in zip(*np.nonzero(overlap)):
-        masks = expected['masks'][row], found['masks'][column]
-        union = np.maximum(*masks).sum()
-        overlap[row, column] *= np.minimum(*masks).sum() / union if union else 1
-    return overlap
+    return shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
+
+
+def _masks(outputs: Outputs) -> np.ndarray | None:
+    """The probabilities of the masks, if there are any."""
+    if 'mask_logits' in outputs:
+        from scipy.special import expit
+
+        return expit(outputs['mask_logits'])
+    return outputs.get('masks')
 
 
 def _match(

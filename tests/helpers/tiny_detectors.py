@@ -84,7 +84,9 @@ def build(name: str, **options) -> nn.Module:
     head.update(num_classes=5, in_channels=32, feat_channels=32, stacked_convs=1)
     if name == 'gfl':
         cfg.bbox_head.reg_max = 4
-    cfg.data_preprocessor.update(mean=[GREY] * 3, std=[60.0] * 3, pad_size_divisor=32)
+    cfg.data_preprocessor.update(
+        mean=[GREY] * 3, std=[60.0] * 3, bgr_to_rgb=False, pad_size_divisor=32
+    )
     if name == 'condinst':
         cfg.mask_head.mask_feature_head.update(in_channels=32, feat_channels=16)
     if name == 'solov2':

@@ -103,9 +103,10 @@ def test_config_of_a_file(kind, configs):
     [
         ({}, True),
         ({'mask_threshold': 0.5}, True),  # as older files have it
-        ({'mask_threshold': 0.5, 'masks': 'image'}, True),
-        ({'masks': 'elsewhere'}, False),
-        ({'masks': ['boxes']}, False),
+        ({'mask_resizing': {'head': 'RTMDetInsHead', 'strides': [8]}}, True),
+        ({'mask_resizing': {'head': 'AnotherHead', 'strides': [8]}}, False),
+        ({'mask_resizing': {'head': 'RTMDetInsHead', 'strides': [0.5]}}, False),
+        ({'mask_resizing': {'head': 'CondInstMaskHead'}}, False),
         ({'divisor': 0}, False),
         ({'another': 1}, False),
     ],

@@ -9,6 +9,11 @@ from __future__ import annotations
 
 from torch import nn
 
+from mmrapidnet.deploy.detectors.dynamic_masks import (
+    RTMDET_INS_HEADS,
+    CondInstGraph,
+    RTMDetInsGraph,
+)
 from mmrapidnet.deploy.detectors.one_stage import OneStageGraph
 from mmrapidnet.deploy.detectors.two_stage import TwoStageGraph
 from mmrapidnet.utils.errors import UserError
@@ -32,7 +37,11 @@ def build_detector(model: nn.Module) -> nn.Module:
     """
     if hasattr(model, 'roi_head'):
         return TwoStageGraph(model)
-    if model.with_bbox and not model.with_mask:
+    if model.with_bbox and model.with_mask:
+        return CondInstGraph(model)
+    if type(getattr(model, 'bbox_head', None)).__name__ in RTMDET_INS_HEADS:
+        return RTMDetInsGraph(model)
+    if model.with_bbox:
         return OneStageGraph(model)
     heads = (name for name, _ in model.named_children() if name.endswith('_head'))
     names = ' and '.join(type(getattr(model, head)).__name__ for head in heads)
