@@ -15,6 +15,7 @@ from mmrapidnet.deploy.detectors.dynamic_masks import (
     RTMDetInsGraph,
 )
 from mmrapidnet.deploy.detectors.one_stage import OneStageGraph
+from mmrapidnet.deploy.detectors.solov2 import SOLOv2Graph
 from mmrapidnet.deploy.detectors.two_stage import TwoStageGraph
 from mmrapidnet.utils.errors import UserError
 
@@ -37,8 +38,8 @@ def build_detector(model: nn.Module) -> nn.Module:
     """
     if hasattr(model, 'roi_head'):
         return TwoStageGraph(model)
-    if model.with_bbox and model.with_mask:
-        return CondInstGraph(model)
+    if model.with_mask:
+        return (CondInstGraph if model.with_bbox else SOLOv2Graph)(model)
     if type(getattr(model, 'bbox_head', None)).__name__ in RTMDET_INS_HEADS:
         return RTMDetInsGraph(model)
     if model.with_bbox:

@@ -38,7 +38,8 @@ BOXINST = {
 @pytest.fixture(scope='module')
 def models():
     models = {name: build(name) for name in NAMES}
-    return models | {'boxinst': build('condinst', **BOXINST)}
+    models['boxinst'] = build('condinst', **BOXINST)
+    return models | {'solov2': build('solov2')}
 
 
 @contextmanager
@@ -125,7 +126,7 @@ def open_file(models, monkeypatch):
     return open_graph
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', [*NAMES, 'solov2'])
 def test_a_file_predicts_what_mmdet_does(name, models, open_file):
     pixels, size, scale = noise(SIZES[1]), (150, 220), (0.5, 0.5)
     image = pixels[0].transpose(1, 2, 0).astype(np.uint8)
