@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from mmengine.config import Config
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
@@ -52,7 +50,6 @@ def test(
     require_library(cfg)
     check_work_dir(cfg)
     check_datasets(cfg, ['test_dataloader'])
-    _leave_out_averaging(cfg)
     if not count_confusion(cfg, 'test_evaluator') and confusion_matrix:
         raise UserError(
             '--confusion-matrix is for segmenters (IoUMetric) and classifiers of one '
@@ -60,9 +57,8 @@ def test(
             "none of these; of a detector mmdet's own tools/analysis_tools/"
             'confusion_matrix.py draws it from the file of --out'
         )
-    prepare = _prepare_exported if format_of(Path(checkpoint)) else _prepare
     with naming_lost_ranks():
-        runner = prepare(cfg, checkpoint, fused)
+        runner = build_test_runner(cfg, checkpoint, fused)
         metrics = runner.test()
 
     seconds = runner.message_hub.get_scalar('test/time').mean()
@@ -79,6 +75,26 @@ def test(
     if confusion_matrix and confusion:
         write_confusion(confusion, cfg.work_dir)
     return metrics
+
+
+def build_test_runner(cfg: Config, checkpoint: str, fused: bool = False) -> Runner:
+    """Build the runner that tests a checkpoint, or a file exported from one.
+
+    Args:
+        cfg: The config the checkpoint was trained with; changed in place.
+        checkpoint: Path or URL of the checkpoint, or path of the exported file.
+        fused: Whether to fuse the model first. Defaults to False.
+
+    Returns:
+        The runner.
+
+    Raises:
+        UserError: If the checkpoint or file is missing, damaged or of another model,
+            or an exported file is to be fused.
+    """
+    _leave_out_averaging(cfg)
+    prepare = _prepare_exported if format_of(checkpoint) else _prepare
+    return prepare(cfg, checkpoint, fused)
 
 
 def _leave_out_averaging(cfg: Config) -> None:

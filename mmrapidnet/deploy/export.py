@@ -11,6 +11,7 @@ from mmengine.config import Config
 from rich.console import Console
 
 from mmrapidnet.deploy import sam_graphs
+from mmrapidnet.deploy.accuracy_control import AccuracyControl
 from mmrapidnet.deploy.formats import load_format
 from mmrapidnet.deploy.graphs import require_torch
 from mmrapidnet.deploy.isolated import IsolatedSession
@@ -21,6 +22,8 @@ from mmrapidnet.utils.atomic import replace_atomic
 from mmrapidnet.utils.errors import UserError
 
 SMALLEST = 32
+# What int8 alone is given, given to another precision.
+UNCALIBRATED = {'calibration_images': None, 'calibration_folder': None}
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,15 @@ class Report:
 
     Attributes:
         path: The file.
+        size: Height and width of the image that it was compared on; of segment
+            anything's decoder, of the embedding.
         metadata: What it says of itself.
         differences: From the fused model in PyTorch on one image; None if the file
             cannot be run on this system.
     """
 
     path: Path
+    size: tuple[int, int]
     metadata: dict[str, Any]
     differences: list[Difference] | None
 
@@ -50,6 +56,7 @@ def export(
     image: str | None = None,
     calibration_images: int | None = None,
     calibration_folder: str | None = None,
+    control: AccuracyControl | None = None,
 ) -> Report:
     """Export a checkpoint, run the file beside PyTorch and print the differences.
 
@@ -72,6 +79,8 @@ def export(
             300.
         calibration_folder: The folder of those images. Defaults to None: they are of
             the config's data set.
+        control: The metric that int8 is held to; the file then takes images of one
+            size. Defaults to none.
 
     Returns:
         What was exported.
@@ -94,13 +103,18 @@ def export(
         image=image,
         calibration_images=calibration_images,
         calibration_folder=calibration_folder,
+        control=control,
     )
     _check_request(request)
     prepared = (prepare_sam if part in sam_graphs.PARTS else prepare)(request)
     graph, metadata = prepared.graph, prepared.metadata
     with replace_atomic(out) as path:
         example = torch.from_numpy(prepared.inputs[0])
-        writer.write(graph, example, path, metadata, prepared.calibration)
+        extra = {} if control is None else {'control': control}
+        added = writer.write(
+            graph, example, path, metadata, prepared.calibration, **extra
+        )
+        metadata.update(added or {})
         if writer.RUNNABLE:
             differences = compare(
                 graph, IsolatedSession(path), prepared.inputs, precision
@@ -113,7 +127,7 @@ def export(
                 f'{out.name} was not run here, as nothing on this system runs it: only '
                 'its structure was checked'
             )
-    return Report(out, metadata, differences)
+    return Report(out, prepared.inputs[0].shape[2:], metadata, differences)
 
 
 def _check_request(request: Request) -> None:
@@ -133,6 +147,10 @@ def _check_request(request: Request) -> None:
                 f'--{name.replace("_", "-")} is for --precision int8, not for '
                 f'{request.precision}'
             )
+    if request.control and not getattr(writer, 'CONTROLS_ACCURACY', False):
+        raise UserError(
+            f'{writer.NAME} cannot hold int8 to a metric (--max-drop): take openvino'
+        )
 
 
 def _check(differences: list[Difference], out: Path, prepared: Prepared) -> None:

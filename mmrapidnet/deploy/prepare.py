@@ -16,6 +16,7 @@ from rich.console import Console
 from mmrapidnet.checkpoints.state_dict import read_checkpoint
 from mmrapidnet.config.libraries import require_library
 from mmrapidnet.config.type_names import type_name
+from mmrapidnet.deploy.accuracy_control import AccuracyControl
 from mmrapidnet.deploy.formats import check_supported
 from mmrapidnet.deploy.fuse import fuse
 from mmrapidnet.deploy.graphs import Graph, build_graph
@@ -52,6 +53,7 @@ class Request:
     image: str | None
     calibration_images: int | None
     calibration_folder: str | None
+    control: AccuracyControl | None = None
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,10 @@ def prepare(request: Request) -> Prepared:
     model = fuse(load_model(cfg, content, request.checkpoint))
     graph = build_graph(model, request.part)
     check_supported(writer, graph.kind, request.precision)
-    if size is None and not writer.is_dynamic(graph):
+    if size is None and (request.control or not writer.is_dynamic(graph)):
         size = pixels.shape[:2]
         read = build_reader(cfg, size)
-        _say_fixed(request.out, size, graph, writer.NAME)
+        _say_fixed(request, size, graph)
     metadata = describe(
         cfg, graph, request.precision, request.checkpoint, size, pixels.shape[2]
     )
@@ -140,12 +142,14 @@ def _refuse_segment_anything(cfg: Config) -> None:
         )
 
 
-def _say_fixed(out: Path, size: tuple[int, int], graph: Graph, name: str) -> None:
-    reason = f'{name} holds this model for one size only'
-    if not graph.dynamic:
+def _say_fixed(request: Request, size: tuple[int, int], graph: Graph) -> None:
+    reason = f'{request.writer.NAME} holds this model for one size only'
+    if request.control:
+        reason = 'it is held to the metric at one size'
+    elif not graph.dynamic:
         reason = f'{graph.bound_by} is right for one size only'
     Console().print(
-        f'{out.name} will take images of {size[0]}x{size[1]} (height x width), or of '
-        f'what --size gives: {reason}',
+        f'{request.out.name} will take images of {size[0]}x{size[1]} (height x width), '
+        f'or of what --size gives: {reason}',
         soft_wrap=True,
     )

@@ -177,6 +177,23 @@ def _get_dataset(cfg: Config, dataloader: str) -> dict[str, Any]:
     return dataset
 
 
+def spread(count: int, total: int) -> list[int]:
+    """Choose some of many, evenly.
+
+    Args:
+        count: How many, if there are as many.
+        total: How many there are.
+
+    Returns:
+        Their numbers, in ascending order.
+
+    Examples:
+        >>> spread(3, 10), spread(3, 2)
+        ([0, 4, 9], [0, 1])
+    """
+    return [int(n) for n in np.linspace(0, total - 1, min(count, total))]
+
+
 class CalibrationImages:
     """Images spread evenly over many, read anew in each iteration.
 
@@ -194,8 +211,7 @@ class CalibrationImages:
     def __init__(self, paths: Sequence[str], read: Read, count: int = 300) -> None:
         if count < 1:
             raise UserError(f'--calibration-images {count}: at least one is needed')
-        chosen = np.linspace(0, len(paths) - 1, min(count, len(paths)))
-        self.paths = [paths[int(index)] for index in chosen]
+        self.paths = [paths[index] for index in spread(count, len(paths))]
         self._read = read
 
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from dev.benchmark.peers import randomize_norms
 from helpers import tiny_models
 from mmrapidnet.deploy import fuse
+from mmrapidnet.deploy.formats import onnx_model
 from mmrapidnet.deploy.formats.session import Session
 from mmrapidnet.deploy.graphs import Graph, build_graph
 from mmrapidnet.models import MobileViG
@@ -90,3 +92,16 @@ def difference(session: Session, name: str, image: np.ndarray) -> float:
         assert array.shape == tensor.shape and array.dtype == tensor.dtype
         found.append(np.linalg.norm(array - tensor) / np.linalg.norm(tensor))
     return max(found)
+
+
+def convert_once(monkeypatch) -> None:
+    """Let all exports of a test be of one model, which is converted to ONNX once."""
+    convert, converted = onnx_model.convert, {}
+
+    def reuse(graph: Graph, image: dict[str, Any]) -> Any:
+        key = str(image['size'])
+        if key not in converted:
+            converted[key] = convert(graph, image)
+        return converted[key]
+
+    monkeypatch.setattr(onnx_model, 'convert', reuse)

@@ -12,6 +12,10 @@ at least checks them), ``Session`` (an exported file, see
   format ``is_dynamic``. ``example`` is an image, (1, C, H, W), of the size if there is
   one; ``calibration`` gives int8 such images, float32 arrays. A `UserError` says in one
   line what the format cannot hold.
+
+One that has ``CONTROLS_ACCURACY`` takes a further ``control``, an
+`mmrapidnet.deploy.accuracy_control.AccuracyControl`, for int8, and returns what it adds
+to the metadata.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from mmrapidnet.utils.env import has_bf16
 from mmrapidnet.utils.errors import UserError, in_one_line
 
 if TYPE_CHECKING:
@@ -180,3 +185,18 @@ def check_supported(writer: ModuleType, kind: str, precision: str) -> None:
             f'{name} holds no {kind} in {precision}: choose one of '
             f'{", ".join(precisions[kind])}'
         )
+
+
+def list_precisions(writer: ModuleType, kind: str) -> tuple[str, ...]:
+    """List the precisions of a format that this machine computes in.
+
+    Args:
+        writer: The format's module.
+        kind: The kind of graph.
+
+    Returns:
+        Those that it has for that kind, the most exact first; without bf16 where the
+        processor has none, as fp32 is computed in its place.
+    """
+    held = writer.PRECISIONS.get(kind, ())
+    return tuple(name for name in held if name != 'bf16' or has_bf16())

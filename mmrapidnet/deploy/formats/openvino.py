@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import tempfile
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +13,14 @@ import openvino
 from torch import Tensor
 
 from mmrapidnet.deploy import metadata as about
+from mmrapidnet.deploy.accuracy_control import AccuracyControl
 from mmrapidnet.deploy.formats import (
     KINDS,
     SUFFIXES,
     conversion_to,
     first_line,
-    needs_extra,
     onnx_model,
+    openvino_int8,
     session,
 )
 from mmrapidnet.utils.env import has_bf16
@@ -33,12 +31,12 @@ if TYPE_CHECKING:
 
 NAME = 'openvino'
 SUFFIX = SUFFIXES[NAME]
-_INT8 = ('backbone', 'classifier', 'segmenter', 'encoder')
 PRECISIONS = {
-    kind: ('fp32', 'fp16', 'bf16', *(('int8',) if kind in _INT8 else ()))
+    kind: ('fp32', 'fp16', 'bf16', *(('int8',) if kind != 'decoder' else ()))
     for kind in KINDS
 }
 RUNNABLE = True
+CONTROLS_ACCURACY = True
 
 # Networks of fixed shapes that a session keeps, for as many sizes of images.
 COMPILED = 8
@@ -55,20 +53,32 @@ def write(
     path: Path,
     metadata: dict[str, Any],
     calibration: Iterable[np.ndarray] | None = None,
-) -> None:
+    control: AccuracyControl | None = None,
+) -> dict[str, Any]:
     """Write a graph as OpenVINO's ``.xml``, with the weights in the ``.bin`` beside.
 
     'fp16' has weights of half the size, computed with in fp32; 'bf16' is stored in
     fp32, computed with in bfloat16 where the CPU can; 'int8' has weights and
     activations quantised after training, what is not in bfloat16 where the CPU can.
+
+    Returns:
+        What it adds to the metadata: with ``control`` what that found, see
+        `mmrapidnet.deploy.formats.openvino_int8.quantize_controlled`.
     """
-    model, packages = _convert(graph, metadata['input']), ['openvino']
+    model, packages, added = _convert(graph, metadata['input']), ['openvino'], {}
     if metadata['precision'] == 'int8':
-        model = _quantize(model, calibration)
         packages.append('nncf')
-    model.set_rt_info(about.to_text(metadata, *packages), [about.KEY])
+        if control is None:
+            model = openvino_int8.quantize(model, calibration)
+        else:
+            model, added['accuracy_control'] = openvino_int8.quantize_controlled(
+                model, calibration, graph.outputs, control
+            )
+    text = about.to_text({**metadata, **added}, *packages)
+    model.set_rt_info(text, [about.KEY])
     half = metadata['precision'] == 'fp16'
     openvino.save_model(model, path, compress_to_fp16=half)
+    return added
 
 
 class Session(session.Session):
@@ -144,42 +154,3 @@ def _convert(graph: Graph, image: dict[str, Any]) -> openvino.Model:
         file = Path(folder) / 'graph.onnx'
         onnx_ir.save(onnx_model.convert(graph, image), file)
         return openvino.convert_model(file)
-
-
-def _quantize(
-    model: openvino.Model, calibration: Iterable[np.ndarray] | None
-) -> openvino.Model:
-    """Quantise to int8 after training, ranges of activations need not be symmetric.
-
-    Ranges reach to the extremes of all images. With the mean of each image's extremes,
-    NNCF's default, 7 of 720 predictions of a classifier of Shapes changed; so does 1.
-
-    Weights have 7 bits in every layer but depthwise convolutions, not in the first
-    alone: processors without VNNI add two products in 16 bits, which products of 8 and
-    8 bits can exceed. Of a small segmenter the difference from float was twice as large
-    on them.
-    """
-    with needs_extra(NAME):
-        import nncf
-        from nncf.quantization.advanced_parameters import OverflowFix
-        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
-
-    # NNCF goes through them several times; what has a length can be read anew.
-    images = calibration if isinstance(calibration, Sized) else list(calibration or ())
-    if not len(images):
-        raise UserError(
-            'int8 needs images to calibrate on: give some of the data set the model '
-            'was trained on'
-        )
-    nncf.set_log_level(logging.ERROR)
-    with contextlib.redirect_stdout(io.StringIO()):  # progress bars
-        return nncf.quantize(
-            model,
-            nncf.Dataset(images),
-            preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(images),
-            advanced_parameters=nncf.AdvancedQuantizationParameters(
-                overflow_fix=OverflowFix.ENABLE,
-                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
-            ),
-        )

@@ -2,9 +2,12 @@
 
 import openvino
 import pytest
-from helpers.exported_files import ODD, SIZE, difference, picture
+import torch
+from helpers.exported_files import ODD, SIZE, difference, make_graph, picture
 
+from mmrapidnet.deploy.accuracy_control import AccuracyControl
 from mmrapidnet.deploy.formats import check_supported, load_format, open_session
+from mmrapidnet.deploy.metadata import describe
 from mmrapidnet.utils.env import has_bf16
 from mmrapidnet.utils.errors import UserError
 
@@ -51,8 +54,68 @@ def test_openvino_int8(int8, write):
 
     with pytest.raises(UserError, match='int8 needs images to calibrate on'):
         write('segmenter', 'openvino', 'int8')
-    with pytest.raises(UserError, match='no detector in int8: .* fp16, bf16$'):
-        check_supported(load_format('openvino'), 'detector', 'int8')
+    with pytest.raises(UserError, match='no decoder in int8: .* fp16, bf16$'):
+        check_supported(load_format('openvino'), 'decoder', 'int8')
+
+
+def test_int8_of_the_dense_part_of_a_detector(write):
+    path = write('dense', 'openvino', 'int8', images=2)
+    session = open_session(path, threads=1)
+    assert 1e-4 < difference(session, 'dense', picture(*SIZE, seed=9)) < 0.3
+
+
+@pytest.fixture
+def control(tmp_path):
+    """Writes a pyramid in int8 that is held to a metric: likeness to PyTorch's."""
+    graph, images = make_graph('pyramid'), [picture(*SIZE, seed=n) for n in range(2)]
+
+    def likeness(run, numbers):
+        with torch.no_grad():
+            expected = [graph.module(torch.from_numpy(images[n])) for n in numbers]
+        off = 0.0
+        for number, tensors in zip(numbers, expected, strict=True):
+            for array, tensor in zip(
+                run(images[number]).values(), tensors, strict=True
+            ):
+                wrong = (torch.from_numpy(array) - tensor).norm() / tensor.norm()
+                off += float(wrong) / len(numbers)
+        return 100 * (1 - off)
+
+    def write(max_drop, measure=likeness):
+        path = tmp_path / f'{max_drop}.xml'
+        metadata = describe(None, graph, 'int8', size=SIZE)
+        added = load_format('openvino').write(
+            graph,
+            torch.from_numpy(images[0]),
+            path,
+            metadata,
+            images,
+            AccuracyControl(measure, len(images), max_drop),
+        )
+        return path, added['accuracy_control']
+
+    return write
+
+
+def test_int8_that_is_held_to_a_metric(control):
+    """As long as more is lost than allowed, a layer gets its float numbers back."""
+    path, plain = control(100.0)
+    assert plain['ignored'] == []
+    assert plain['float'] == pytest.approx(100, abs=1e-2)
+    lost = plain['float'] - plain['int8']
+    assert lost > 0.1
+    held, found = control(0.7 * lost)
+    assert found['float'] - found['int8'] <= 0.7 * lost
+    assert found['ignored'] and found['images'] == 2
+    assert len(weights_of_8_bits(held)) < len(weights_of_8_bits(path))
+    metadata = open_session(held, threads=1).metadata
+    assert metadata['accuracy_control'] == found
+
+
+def test_int8_that_loses_too_much_whatever_is_in_float(control):
+    found = iter([100.0] * 2)
+    with pytest.raises(UserError, match='int8 loses 50.00 points .* 1.0 are allowed'):
+        control(1.0, lambda run, numbers: next(found, 50.0))
 
 
 @pytest.fixture
