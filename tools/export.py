@@ -2,8 +2,8 @@
 
 import argparse
 
-from mmrapidnet.apis import cli
-from mmrapidnet.deploy import export, formats, graphs, sam_graphs, verify
+from mmrapidnet.apis import auto_precision, cli, export, points
+from mmrapidnet.deploy import formats, graphs, sam_graphs, verify
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,9 +28,23 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--precision',
-        choices=list(verify.TOLERANCES),
+        choices=[*verify.TOLERANCES, export.AUTO],
         default='fp32',
-        help='default: fp32',
+        help='auto: the fastest on this machine that keeps the metric (default: fp32)',
+    )
+    parser.add_argument(
+        '--max-drop',
+        type=float,
+        metavar='POINTS',
+        help='what the metric may lose: of auto, or of int8, whose layers that cost '
+        f'more then stay in float (default: {auto_precision.MAX_DROP} of auto)',
+    )
+    parser.add_argument(
+        '--metric-images',
+        type=int,
+        metavar='N',
+        help='images of the test set that the metric is measured on (default: '
+        f'{points.IMAGES})',
     )
     parser.add_argument(
         '--size',
@@ -68,6 +82,8 @@ def main() -> None:
         args.out,
         part=args.part,
         precision=args.precision,
+        max_drop=args.max_drop,
+        metric_images=args.metric_images,
         size=tuple(args.size) if args.size else None,
         image=args.image,
         calibration_images=args.calibration_images,

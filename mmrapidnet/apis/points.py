@@ -93,7 +93,9 @@ def take_images(cfg: Config, images: int) -> None:
     with DefaultScope.overwrite_default_scope(scope):
         for dataset in iter_datasets(cfg.test_dataloader):
             total = len(DATASETS.build({**deepcopy(dataset), 'pipeline': []}))
-            dataset['indices'] = spread(images, total)
+            chosen, given = spread(images, total), dataset.get('indices')
+            among = isinstance(given, (list, tuple))
+            dataset['indices'] = [given[n] for n in chosen] if among else chosen
 
 
 def read_points(metrics: dict[str, Any]) -> dict[str, float]:

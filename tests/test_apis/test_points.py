@@ -41,11 +41,12 @@ def made(request, shapes_root, tmp_path_factory):
 def test_some_images(made):
     """Spread over the test set; the config stays as it is."""
     cfg, checkpoint, _ = made
-    expected = run_test(_copy(cfg, indices=[0, 2, 5]), checkpoint)
-    assert measure_points(cfg, checkpoint, 3) == pytest.approx(read_points(expected))
-    assert 'indices' not in cfg.test_dataloader.dataset
-    whole = measure_points(cfg, checkpoint, 1000)
-    assert whole == pytest.approx(read_points(run_test(_copy(cfg), checkpoint)))
+    some = _copy(cfg, indices=[0, 2, 5])
+    found = measure_points(cfg, checkpoint, 3)
+    assert cfg.test_dataloader.dataset.get('indices') is None
+    assert found == pytest.approx(read_points(run_test(_copy(some), checkpoint)))
+    take_images(some, 2)
+    assert some.test_dataloader.dataset.indices == [0, 5]
 
 
 def _copy(cfg, **dataset):
