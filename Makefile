@@ -18,7 +18,7 @@ SETUP = $(PYTHON) dev/setup_env.py --venv $(VENV) --stack $(STACK)
 
 .NOTPARALLEL:
 .PHONY: help demo quickstart test test-all docs lint format setup setup-tests \
-	setup-docs python clean
+	setup-formats setup-docs python clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -32,7 +32,7 @@ quickstart: setup  ## train and test two small models, print a table, draw pictu
 test: lint  ## lint, then run all tests but the slow ones
 	@$(TEST) -m "not slow" --timeout 600 -o faulthandler_timeout=700
 
-test-all: lint  ## lint, then run all tests
+test-all: lint setup-formats  ## lint, then run all tests
 	@$(TEST)
 
 # Not --quiet, which hides warnings from --strict.
@@ -52,6 +52,9 @@ setup: python  ## make the environment
 
 setup-tests: python
 	@$(SETUP) --extras tests sam onnx openvino coreml ncnn
+
+setup-formats: setup-tests
+	@$(SETUP) --extras formats
 
 setup-docs: python
 	@$(SETUP) --extras docs

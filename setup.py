@@ -77,7 +77,7 @@ class Develop(develop):
 
 EXTRAS = (
     *('det', 'seg', 'cls', 'sam'),
-    *('onnx', 'openvino', 'coreml', 'ncnn'),
+    *('onnx', 'openvino', 'coreml', 'ncnn', 'executorch', 'litert'),
     *('tests', 'docs'),
 )
 extras = {name: read_requirements(name) for name in EXTRAS}

@@ -72,7 +72,12 @@ class Model:
         if self.kind != 'detector':
             return list(metrics)
         judged = list_metrics(self.cfg.test_evaluator)[0]['metric']
-        return [metric for metric in metrics if _iou_kind(metric) in judged]
+        found = [metric for metric in metrics if _iou_kind(metric) in judged]
+        if not found:
+            raise UserError(
+                f'{self.config} is tested by none of bbox and segm of CocoMetric'
+            )
+        return found
 
     @cached_property
     def key(self) -> str:

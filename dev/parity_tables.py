@@ -21,6 +21,9 @@ _TOLD = (
     'ncnn',
     'executorch',
     'ai-edge-litert',
+    'ai-edge-quantizer',
+    'executorch',
+    'ai-edge-litert',
 )
 
 

@@ -37,6 +37,8 @@ STACKS = {
     # The maintained fork: other packages, which bring modules of the same names.
     'onedl': ('stack_onedl', 'onedl-mmcv'),
 }
+# Requirements that name all that they need: they are installed without dependencies.
+COMPLETE = ('formats',)
 
 # Files of mmcv that give different things the same names: no two may be joined.
 APART = (
@@ -378,7 +380,10 @@ def setup(folder: Path, extras: list[str], stack: str, links: str | None) -> Non
         'torchvision, OpenMMLab libraries': install(libraries, '--no-deps'),
         'mmcv': mmcv.install,
         'mmrapidnet': install_project,
-        **{f'extra {name}': install(name) for name in extras},
+        **{
+            f'extra {name}': install(name, *['--no-deps'] * (name in COMPLETE))
+            for name in extras
+        },
         'check': env.check,
     }
     try:

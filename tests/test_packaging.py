@@ -117,7 +117,7 @@ def test_metadata(wheel):
     assert 'Apache-2.0' in (fields['License'], fields['License-Expression'])
     assert fields['Requires-Python'] == '>=3.10'
     extras = set(fields.get_all('Provides-Extra'))
-    formats = {'onnx', 'openvino', 'coreml', 'ncnn'}
+    formats = {'onnx', 'openvino', 'coreml', 'ncnn', 'executorch', 'litert'}
     assert extras == {'det', 'seg', 'cls', 'sam', 'tests', 'docs', 'all', *formats}
 
     requirements = [

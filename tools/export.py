@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         required=True,
-        help='the file to write: .onnx, .xml, .mlpackage or .ncnn.param',
+        help=f'the file to write: *{", *".join(formats.SUFFIXES.values())}',
     )
     parser.add_argument(
         '--part',

@@ -65,7 +65,7 @@ def export(
     Args:
         cfg: The config the checkpoint was trained with.
         checkpoint: Path or URL of the checkpoint.
-        format: 'onnx', 'openvino', 'coreml' or 'ncnn'.
+        format: 'onnx', 'openvino', 'coreml', 'ncnn', 'executorch' or 'litert'.
         out: The file to write, with the format's suffix.
         part: 'whole', 'backbone', or 'dense' for a detector in two stages without the
             second; of a `SegmentAnything` 'encoder' or 'decoder'. Defaults to 'whole'.

@@ -28,6 +28,10 @@ _PACKAGES = (
     'openvino',
     'nncf',
     'ncnn',
+    'executorch',
+    'litert-torch',
+    'ai-edge-litert',
+    'ai-edge-quantizer',
 )
 # What oneDNN may be held to (its ONEDNN_MAX_CPU_ISA) that has no bfloat16.
 _ISA_WITHOUT_BF16 = {

@@ -2,10 +2,12 @@
 
 import tempfile
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from mmengine.model import ImgDataPreprocessor
 from torch import nn
@@ -29,6 +31,18 @@ FEW_MAPS = {
     'model.neck.num_outs': 3,
     'model.rpn_head.anchor_generator.strides': [16, 32, 64],
 }
+
+# Parameters of tests: the formats whose packages `make test-all` alone installs.
+PHONE_FORMATS = [
+    pytest.param(
+        name,
+        marks=[
+            pytest.mark.slow,
+            pytest.mark.skipif(not find_spec(package), reason=f'needs {package}'),
+        ],
+    )
+    for name, package in (('executorch', 'executorch'), ('litert', 'litert_torch'))
+]
 
 
 class Pyramid(nn.Module):

@@ -155,6 +155,19 @@ def test_a_detector_keeps_its_digits(tools, checkpoint, tmp_path, monkeypatch):
     assert commands[0][1][-1].startswith('test_evaluator.outfile_prefix=')
 
 
+def test_a_detector_of_boxes_alone(tools, checkpoint, tmp_path, monkeypatch):
+    config = tmp_path / 'boxes_coco.py'
+    config.write_text(f"_base_ = '{DETECTOR}'\ntest_evaluator = dict(metric='bbox')\n")
+    monkeypatch.setattr(parity_files, 'measure_map', lambda *_: 0.5)
+    models = [(str(config), checkpoint)]
+    cells = parity.check_parity(models, tmp_path / 'out', ['onnx'])
+    measured = [cell.metrics for cell in cells if not cell.reason]
+    assert measured == [{'box AP': 50.0}] * 3
+    config.write_text(f"_base_ = '{DETECTOR}'\ntest_evaluator = dict(metric=())\n")
+    with pytest.raises(UserError, match='is tested by none of bbox and segm of Coco'):
+        parity.check_parity(models, tmp_path / 'out', ['onnx'])
+
+
 def test_what_is_left_out(monkeypatch, capsys):
     monkeypatch.setattr(formats, 'has_bf16', lambda: False)
 

@@ -87,7 +87,9 @@ class TestKeysAndRequirements:
             bare = (setup_env.re.split('[=<>]', line)[0] for line in wanted)
             return {name.lower().replace('_', '-') for name in bare}
 
-        files = 'runtime det seg cls sam tests build stack stack_onedl dependencies'
+        files = (
+            'runtime det seg cls sam tests build stack stack_onedl dependencies formats'
+        )
         wanted = set().union(*map(names, files.split()))
         assert wanted - names('constraints') == set()
 

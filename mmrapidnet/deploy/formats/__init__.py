@@ -20,12 +20,14 @@ to the metadata.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from mmrapidnet.utils.env import has_bf16
 from mmrapidnet.utils.errors import UserError, in_one_line
@@ -38,6 +40,8 @@ SUFFIXES = {
     'openvino': '.xml',
     'coreml': '.mlpackage',
     'ncnn': '.ncnn.param',
+    'executorch': '.pte',
+    'litert': '.tflite',
 }
 FORMATS = tuple(SUFFIXES)
 # Of graphs, see `mmrapidnet.deploy.graphs`.
@@ -156,6 +160,30 @@ def first_line(error: Exception) -> str:
     while error.__cause__:
         error = error.__cause__
     return next(filter(None, map(str.strip, str(error).splitlines())), repr(error))
+
+
+def require_calibration(
+    calibration: Iterable[np.ndarray] | None,
+) -> Iterable[np.ndarray]:
+    """Make sure that there are images which int8 takes its ranges from.
+
+    Args:
+        calibration: The images, if any.
+
+    Returns:
+        Them, to be read any number of times, and with a length.
+
+    Raises:
+        UserError: If there are none.
+    """
+    # What has a length can be read anew.
+    images = calibration if isinstance(calibration, Sized) else list(calibration or ())
+    if not len(images):
+        raise UserError(
+            'int8 needs images to calibrate on: give some of the data set the model '
+            'was trained on'
+        )
+    return images
 
 
 def check_supported(writer: ModuleType, kind: str, precision: str) -> None:

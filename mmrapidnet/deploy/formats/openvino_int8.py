@@ -15,7 +15,7 @@ import numpy as np
 import openvino
 
 from mmrapidnet.deploy.accuracy_control import AccuracyControl
-from mmrapidnet.deploy.formats import needs_extra
+from mmrapidnet.deploy.formats import needs_extra, require_calibration
 from mmrapidnet.utils.errors import UserError
 
 # Images by which the layers are ranked that cost a metric most: the ones on which most
@@ -46,7 +46,7 @@ def quantize(
     Raises:
         UserError: If there are no images.
     """
-    images = _check_images(calibration)
+    images = require_calibration(calibration)  # NNCF goes through them several times
     with _quiet_nncf() as nncf:
         return nncf.quantize(
             model,
@@ -82,7 +82,7 @@ def quantize_controlled(
     Raises:
         UserError: If there are no images, or it loses more whatever is left in float.
     """
-    images, every = _check_images(calibration), range(control.images)
+    images, every = require_calibration(calibration), range(control.images)
     validation = _Validation(outputs, control)
     with _quiet_nncf() as nncf, tempfile.TemporaryDirectory() as folder:
         quantized = nncf.quantize_with_accuracy_control(
@@ -156,17 +156,6 @@ def _quiet_nncf() -> Iterator[ModuleType]:
     nncf.set_log_level(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):
         yield nncf
-
-
-def _check_images(calibration: Iterable[np.ndarray] | None) -> Sized:
-    """The images; NNCF goes through them several times, so they must be read anew."""
-    images = calibration if isinstance(calibration, Sized) else list(calibration or ())
-    if not len(images):
-        raise UserError(
-            'int8 needs images to calibrate on: give some of the data set the model '
-            'was trained on'
-        )
-    return images
 
 
 def _common(nncf: ModuleType, images: Sized) -> dict[str, Any]:

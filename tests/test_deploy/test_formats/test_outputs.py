@@ -4,7 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers.exported_files import ODD, SIZE, difference, make_graph, picture
+from helpers.exported_files import (
+    ODD,
+    PHONE_FORMATS,
+    SIZE,
+    difference,
+    make_graph,
+    picture,
+)
 
 from mmrapidnet.deploy.formats import open_session
 from mmrapidnet.utils.errors import UserError
@@ -38,19 +45,19 @@ def test_any_number_of_images(fmt, write):
         assert difference(session, 'segmenter', picture(*SIZE, batch)) < 5e-6
 
 
-@pytest.mark.parametrize('fmt', ['onnx', 'openvino', 'ncnn'])
+@pytest.mark.parametrize('fmt', ['onnx', 'openvino', 'ncnn', *PHONE_FORMATS])
 def test_dense_part_pads_inside(fmt, write):
-    """ncnn has the numbers of one size; the others compute them."""
+    """Those for phones have the numbers of one size; the others compute them."""
     session = open_session(write('dense', fmt, size=ODD), threads=1)
     fixed = session.metadata['input']['size']
-    assert fixed == (list(ODD) if fmt == 'ncnn' else None)
+    assert fixed == (None if fmt in ('onnx', 'openvino') else list(ODD))
     for size in (ODD,) if fixed else (ODD, SIZE):
         assert difference(session, 'dense', picture(*size)) < 5e-6
     with pytest.raises(UserError, match='takes 1 image at a time, not 2'):
         session(picture(*ODD, batch=2))
 
 
-@pytest.mark.parametrize('fmt', ['onnx', 'openvino', 'ncnn'])
+@pytest.mark.parametrize('fmt', ['onnx', 'openvino', 'ncnn', *PHONE_FORMATS])
 def test_what_compares_all_pixels_has_one_size(fmt, write):
     session = open_session(write('mobilevig', fmt), threads=1)
     assert session.metadata['input']['size'] == [64, 96]
@@ -61,7 +68,7 @@ def test_what_compares_all_pixels_has_one_size(fmt, write):
         open_session(write('mobilevig', fmt), size=ODD)
 
 
-@pytest.mark.parametrize('fmt', ['onnx', 'openvino', 'ncnn'])
+@pytest.mark.parametrize('fmt', ['onnx', 'openvino', 'ncnn', *PHONE_FORMATS])
 def test_a_size_can_be_fixed(fmt, write):
     session = open_session(write('pyramid', fmt, size=ODD, fixed=True), threads=1)
     assert session.metadata['input']['size'] == list(ODD)
@@ -70,11 +77,11 @@ def test_a_size_can_be_fixed(fmt, write):
         session(picture(*SIZE))
 
 
-@pytest.mark.parametrize('fmt', ['onnx', 'openvino', 'ncnn'])
+@pytest.mark.parametrize('fmt', ['onnx', 'openvino', 'ncnn', *PHONE_FORMATS])
 def test_images_may_lie_in_memory_as_they_like(fmt, write):
     """As a picture read by OpenCV does, once its channels come first."""
     session = open_session(write('pyramid', fmt), threads=1)
-    rows = np.ascontiguousarray(picture(*ODD)[0].transpose(1, 2, 0))
+    rows = np.ascontiguousarray(picture(*SIZE)[0].transpose(1, 2, 0))
     image = rows.transpose(2, 0, 1)[None]
     assert not image.flags.c_contiguous
     assert difference(session, 'pyramid', image) < 5e-6

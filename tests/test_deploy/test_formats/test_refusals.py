@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.exported_files import SIZE
+from helpers.exported_files import PHONE_FORMATS, SIZE
 from torch import nn
 
 from mmrapidnet.deploy import formats
@@ -20,6 +20,8 @@ from mmrapidnet.deploy.graphs import Graph
 from mmrapidnet.deploy.metadata import describe
 from mmrapidnet.utils.errors import UserError
 
+FORMATS = ['onnx', 'openvino', 'coreml', 'ncnn', *PHONE_FORMATS]
+
 
 class Unheard(nn.Module):
     """An operator that no runtime has."""
@@ -28,7 +30,7 @@ class Unheard(nn.Module):
         return (torch.special.modified_bessel_i0(image),)
 
 
-@pytest.mark.parametrize('fmt', ['onnx', 'coreml', 'ncnn'])
+@pytest.mark.parametrize('fmt', ['onnx', 'coreml', 'ncnn', *PHONE_FORMATS])
 def test_a_model_that_a_format_cannot_hold(fmt, tmp_path, capfd):
     graph = Graph('backbone', Unheard().eval(), ('feature0',))
     writer = load_format(fmt)
@@ -48,10 +50,9 @@ def test_formats_by_name():
     assert format_of(Path('b.xml')) == 'openvino'
     assert format_of('b.mlpackage') == 'coreml'
     assert format_of('b.ncnn.param') == 'ncnn'
+    assert format_of('b.pte') == 'executorch'
+    assert format_of('b.tflite') == 'litert'
     assert format_of('b.param') is None
-    for name in formats.FORMATS:
-        writer = load_format(name)
-        assert (name, formats.SUFFIXES[name]) == (writer.NAME, writer.SUFFIX)
     with pytest.raises(UserError, match="unknown format 'tflite': choose one of onnx"):
         load_format('tflite')
 
@@ -63,6 +64,7 @@ def test_formats_by_name():
         ('openvino', 'openvino'),
         ('coreml', 'coremltools'),
         ('ncnn', 'ncnn'),
+        ('litert', 'ai_edge_litert'),
     ],
 )
 def test_a_missing_package_names_the_extra(fmt, package, monkeypatch):
@@ -93,9 +95,10 @@ def test_a_missing_converter_names_the_extra(
         write('pyramid', fmt, precision, size=(32, 32))
 
 
-@pytest.mark.parametrize('fmt', formats.FORMATS)
+@pytest.mark.parametrize('fmt', FORMATS)
 def test_requests_that_a_format_refuses(fmt):
     writer = load_format(fmt)
+    assert (fmt, formats.SUFFIXES[fmt]) == (writer.NAME, writer.SUFFIX)
     with pytest.raises(UserError, match=f'{fmt} holds no backbone in int4: choose'):
         check_supported(writer, 'backbone', 'int4')
     if 'detector' in writer.PRECISIONS:
@@ -104,7 +107,7 @@ def test_requests_that_a_format_refuses(fmt):
         check_supported(writer, 'detector', 'fp32')
 
 
-@pytest.mark.parametrize('fmt', formats.FORMATS)
+@pytest.mark.parametrize('fmt', FORMATS)
 def test_a_file_that_is_not_what_its_suffix_says(fmt, tmp_path):
     path = tmp_path / f'file{formats.SUFFIXES[fmt]}'
     with pytest.raises(UserError, match=f'there is no file {path}'):
