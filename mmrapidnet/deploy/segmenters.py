@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 
 from torch import Tensor, nn
@@ -35,8 +33,7 @@ class SegmenterGraph(nn.Module):
         Returns:
             Logits as the decode head gives them, (N, classes, H', W').
         """
-        with _resizing_silently():
-            return self.model(image, mode='tensor')
+        return self.model(image, mode='tensor')
 
 
 def _check_head(model: nn.Module) -> None:
@@ -73,19 +70,3 @@ def _upsample_by_factor(model: nn.Module) -> nn.Module:
                 enlarge.align_corners = child.align_corners
                 setattr(parent, name, enlarge)
     return model
-
-
-@contextmanager
-def _resizing_silently() -> Iterator[None]:
-    """Let mmseg's ``resize`` not compare sizes for a warning about aligned corners.
-
-    It makes numbers of them, which a traced graph would be bound to.
-    """
-    from mmseg.models.utils import resize
-
-    defaults = resize.__defaults__
-    resize.__defaults__ = (*defaults[:-1], False)  # the last is called ``warning``
-    try:
-        yield
-    finally:
-        resize.__defaults__ = defaults

@@ -82,7 +82,7 @@ SLOW = pytest.mark.slow
         ('DepthwiseSeparableASPPHead', {}, 'openvino'),
         pytest.param('SegformerHead', {}, 'openvino', marks=SLOW),
         pytest.param('DepthwiseSeparableASPPHead', {}, 'onnx', marks=SLOW),
-        # mmseg looks at sizes to warn of corners.
+        # mmseg makes numbers of sizes then, for a warning.
         pytest.param('SegformerHead', {'align_corners': True}, 'onnx', marks=SLOW),
         pytest.param('ASPPHead', {}, 'onnx', marks=SLOW),
     ],
