@@ -62,21 +62,17 @@ def test_a_missing_converter_names_the_extra(fmt, write, monkeypatch):
         write('pyramid', fmt, size=(32, 32))
 
 
-@pytest.mark.parametrize('precision', ['fp32', 'int8'])
-def test_a_segmenter_is_exported_tested_and_drawn(
-    precision, fmt, shapes_root, tmp_path
-):
+def test_a_segmenter_is_exported_tested_and_drawn(fmt, shapes_root, tmp_path):
     root = shapes_root / 'ade'
     cfg = load('segmenter', tmp_path, root, TWO_BLOCKS)
     cfg.work_dir = str(tmp_path / 'run')
     checkpoint = str(write_checkpoint(cfg, tmp_path / 'seg.pth'))
     out = tmp_path / f'seg{SUFFIXES[fmt]}'
-    report = export(Config(cfg.to_dict()), checkpoint, fmt, out, precision=precision)
+    report = export(Config(cfg.to_dict()), checkpoint, fmt, out)
     assert report.metadata['input']['size'] == [192, 192]
     assert all(d.is_tolerable for d in report.differences)
     metrics = [run_test(Config(cfg.to_dict()), p) for p in (checkpoint, str(out))]
-    most = 0.1 if precision == 'fp32' else 2
-    assert metrics[0] == pytest.approx(metrics[1], abs=most)
+    assert metrics[0] == pytest.approx(metrics[1], abs=0.1)
     image = next(root.glob('images/validation/*.jpg'))
     infer(Config(cfg.to_dict()), str(out), [str(image)], str(tmp_path / 'drawn'))
     assert (tmp_path / 'drawn' / 'vis' / image.name).is_file()
