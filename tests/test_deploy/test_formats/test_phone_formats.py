@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmrapidnet.apis.inference import infer
 from mmrapidnet.apis.test import test as run_test
 from mmrapidnet.deploy.export import export
-from mmrapidnet.deploy.formats import SUFFIXES, open_session
+from mmrapidnet.deploy.formats import SUFFIXES, load_format, open_session
 from mmrapidnet.utils.errors import UserError
 
 pytestmark = pytest.mark.parametrize('fmt', PHONE_FORMATS)
@@ -41,6 +41,15 @@ def test_int8(name, fmt, write):
     assert path.stat().st_size < 0.6 * write(name, fmt).stat().st_size
     with pytest.raises(UserError, match='int8 needs images to calibrate on'):
         write(name, fmt, 'int8')
+
+
+def test_fp16(fmt, write):
+    if 'fp16' not in load_format(fmt).PRECISIONS['classifier']:
+        pytest.skip(f'{fmt} has no fp16')
+    path = write('classifier', fmt, 'fp16')
+    found = difference(open_session(path, threads=1), 'classifier', picture(*SIZE))
+    assert 1e-5 < found < 2e-3
+    assert path.stat().st_size < 0.7 * write('classifier', fmt).stat().st_size
 
 
 def test_a_file_without_metadata(fmt, write, tmp_path):
