@@ -1,6 +1,7 @@
-# For a phone: neck and head have 48 channels instead of 256 and 128.
+# For a phone: neck and head have 64 channels instead of 256 and 128, as in
+# semfpn_rapidnet_ti_shapes.
 _base_ = 'semfpn_rapidnet_ti_ade20k.py'
 
 model = dict(
-    neck=dict(out_channels=48), decode_head=dict(in_channels=[48] * 4, channels=48)
+    neck=dict(out_channels=64), decode_head=dict(in_channels=[64] * 4, channels=64)
 )

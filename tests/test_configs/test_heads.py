@@ -60,7 +60,6 @@ SEGMENTERS = {
     'upernet_rapidnet_s_ade20k': {'decode_head.channels': 32},
     'deeplabv3plus_rapidnet_s_ade20k': {},
     'semfpn_lite_rapidnet_ti_ade20k': {},
-    'semfpn_lite_rapidnet_ti_shapes': {},
 }
 # A stage's blocks are all alike.
 FEW_BLOCKS = dict(local_blocks=(1, 1, 1, 1), global_blocks=(0, 0, 1, 1))
@@ -172,13 +171,15 @@ def test_leaves(name):
     assert len(lines) <= 27
 
 
-@pytest.mark.parametrize('method', ['rtmdet_ins', 'semfpn_lite'])
-def test_twins_on_shapes_have_the_same_heads(method):
-    data_set = 'coco' if method == 'rtmdet_ins' else 'ade20k'
-    one, other = (
-        read(f'{method}_rapidnet_ti_{name}').model.to_dict()
-        for name in (data_set, 'shapes')
-    )
+@pytest.mark.parametrize(
+    ('name', 'twin'),
+    [
+        ('rtmdet_ins_rapidnet_ti_coco', 'rtmdet_ins_rapidnet_ti_shapes'),
+        ('semfpn_lite_rapidnet_ti_ade20k', 'semfpn_rapidnet_ti_shapes'),
+    ],
+)
+def test_twins_on_shapes_have_the_same_heads(name, twin):
+    one, other = (read(each).model.to_dict() for each in (name, twin))
     for model in (one, other):
         for key in ('backbone', 'data_preprocessor', '_scope_'):
             model.pop(key, None)
