@@ -7,25 +7,20 @@ _base_ = [
     '_base_/schedules/shapes.py',
 ]
 
-max_iters = 1250
+max_iters = 1400
 
 model = dict(
     image_size=256,
-    # Less noise than SAM's 0.1: what tells the edges of a small object is its box.
     train_cfg=dict(
-        objects_per_image=4,
-        box_noise=0.02,
-        corrections=(1, 2),
-        refinements=0,
-        innermost=0.5,
+        objects_per_image=4, corrections=(1, 3), refinements=0, innermost=0.5
     ),
 )
 
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 2)
 optim_wrapper = dict(optimizer=dict(lr=6e-4))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=max_iters),
 ]
 log_processor = dict(by_epoch=False, window_size=25)
 default_hooks = dict(
