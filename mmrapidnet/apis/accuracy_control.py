@@ -19,7 +19,7 @@ from mmrapidnet.apis.points import IMAGES, preparing_test, quiet, read_points
 from mmrapidnet.deploy.accuracy_control import AccuracyControl, Run
 from mmrapidnet.deploy.export import UNCALIBRATED, Report, export
 from mmrapidnet.deploy.formats import load_format
-from mmrapidnet.deploy.inference import ExportedModel
+from mmrapidnet.deploy.inference import ExportedModel, Outputs, Size
 from mmrapidnet.utils.errors import UserError
 
 
@@ -140,14 +140,17 @@ class _Network(ExportedModel):
         self.path, self.metadata, self._session = file.path, file.metadata, run
         self._size = size
 
-    def predict(
+    def predict_all(
         self,
-        image: np.ndarray,
-        size: tuple[int, int] | None = None,
-        scale: tuple[float, float] | None = None,
-    ) -> dict[str, np.ndarray]:
-        """Predict on an image that is stretched if need be."""
-        if image.shape[:2] != self._size:
-            size, scale = size or image.shape[:2], None
-            image = cv2.resize(image, self._size[::-1])
-        return super().predict(image, size, scale)
+        images: Sequence[np.ndarray],
+        sizes: Sequence[Size | None],
+        scales: Sequence[tuple[float, float] | None],
+    ) -> list[Outputs]:
+        """Predict on images that are stretched if need be."""
+        images, sizes, scales = list(images), list(sizes), list(scales)
+        for number, image in enumerate(images):
+            if image.shape[:2] != self._size:
+                sizes[number] = sizes[number] or image.shape[:2]
+                scales[number] = None
+                images[number] = cv2.resize(image, self._size[::-1])
+        return super().predict_all(images, sizes, scales)

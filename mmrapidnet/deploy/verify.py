@@ -127,7 +127,8 @@ def compare_detections(
         [0.0, 0.5, 0.0, 0.2]
     """
     similarity = _similarity(expected, found)
-    scores, others = expected['scores'], found['scores']
+    # Sums of these, in float32, of the same detections differ by rounding.
+    scores, others = (np.float64(each['scores']) for each in (expected, found))
     rows, columns = _match(similarity, scores, others)
     differences = [
         _compare_arrays(name, expected[name][rows], found[name][columns], None)

@@ -34,7 +34,7 @@ def made(request, shapes_root, tmp_path_factory):
     model = fuse(load_model(cfg, read_checkpoint(checkpoint), checkpoint))
     graph = build_graph(model)
     metadata = describe(cfg, graph, 'fp32', checkpoint)
-    metadata['settings'] = read_settings(model, graph.kind)
+    metadata['settings'] = read_settings(model, graph)
     return cfg, checkpoint, GraphSession(graph, metadata)
 
 

@@ -3,12 +3,15 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.killed_runs import KilledRun, load_short
+from helpers.commands import REPO, find_script
+from helpers.killed_runs import load_short
 from mmengine.hooks import Hook
 
 from mmrapidnet.apis import options
@@ -80,20 +83,27 @@ def test_a_finished_run_keeps_its_metrics(shapes_root, tmp_path):
 
 
 def test_an_interrupted_run_leaves_its_last_checkpoint(shapes_root, tmp_path):
-    options = {'train_cfg.max_iters': 1000}
-    cfg = load_short('detector', tmp_path, shapes_root, **options)
-    cfg.work_dir = str(tmp_path / 'run')
-    pointer = tmp_path / 'run' / 'last_checkpoint'
-    # Where the tests themselves run in the background, Ctrl-C is ignored.
-    run = KilledRun(
-        cfg, lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
-    )
-    while run.process.is_alive() and not pointer.exists():
+    """In a Python of its own: a fork has threads' remains of whatever ran before."""
+    cfg = load_short('detector', tmp_path, shapes_root, **{'train_cfg.max_iters': 1000})
+    cfg.dump(tmp_path / 'long.py')
+    work_dir, log = tmp_path / 'run', tmp_path / 'log.txt'
+    command = [find_script('train.py'), tmp_path / 'long.py', '--work-dir', work_dir]
+    with log.open('w') as output:
+        process = subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            stdout=output,
+            stderr=output,
+            # Where the tests themselves run in the background, Ctrl-C is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            env={**os.environ, 'PYTHONPATH': str(REPO)},
+        )
+    pointer = work_dir / 'last_checkpoint'
+    while process.poll() is None and not pointer.exists():
         time.sleep(0.01)
-    os.kill(run.process.pid, signal.SIGINT)
-    assert run.end() == INTERRUPTED
-    assert run.log.read_text().splitlines()[-1] == 'interrupted'
-    assert 'Traceback' not in run.log.read_text()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(300) == INTERRUPTED, log.read_text()
+    assert log.read_text().splitlines()[-1] == 'interrupted'
+    assert 'Traceback' not in log.read_text()
     checkpoint = load(pointer.read_text())
     assert checkpoint['meta']['iter'] >= 1
     assert 'optimizer' in checkpoint

@@ -38,11 +38,11 @@ def build_detector(model: nn.Module) -> nn.Module:
     """
     if hasattr(model, 'roi_head'):
         return TwoStageGraph(model)
-    if model.with_mask:
+    if getattr(model, 'with_mask', False):
         return (CondInstGraph if model.with_bbox else SOLOv2Graph)(model)
     if type(getattr(model, 'bbox_head', None)).__name__ in RTMDET_INS_HEADS:
         return RTMDetInsGraph(model)
-    if model.with_bbox:
+    if getattr(model, 'with_bbox', False):
         return OneStageGraph(model)
     heads = (name for name, _ in model.named_children() if name.endswith('_head'))
     names = ' and '.join(type(getattr(model, head)).__name__ for head in heads)

@@ -46,8 +46,8 @@ def quantize(
     Raises:
         UserError: If there are no images.
     """
-    images = require_calibration(calibration)  # NNCF goes through them several times
     with _quiet_nncf() as nncf:
+        images = require_calibration(calibration)  # NNCF reads them several times
         return nncf.quantize(
             model,
             nncf.Dataset(images),
@@ -82,9 +82,9 @@ def quantize_controlled(
     Raises:
         UserError: If there are no images, or it loses more whatever is left in float.
     """
-    images, every = require_calibration(calibration), range(control.images)
-    validation = _Validation(outputs, control)
+    validation, every = _Validation(outputs, control), range(control.images)
     with _quiet_nncf() as nncf, tempfile.TemporaryDirectory() as folder:
+        images = require_calibration(calibration)
         quantized = nncf.quantize_with_accuracy_control(
             model,
             nncf.Dataset(images),
