@@ -148,6 +148,7 @@ def test_options_of_other_precisions():
         exporting.export(*asked, precision='int8', metric_images=9)
 
 
+@pytest.mark.slow
 def test_a_segmenter(shapes_root, tmp_path, monkeypatch, capsys):
     """Three files are written and timed; the one kept is tested, and can be run."""
     monkeypatch.setattr(formats, 'has_bf16', lambda: False)

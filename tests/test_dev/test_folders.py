@@ -9,7 +9,6 @@ from helpers.tool_server import fork_tool
 from dev.comparison.runs import Run, train_and_test
 from dev.folders import MARKER, OF_A_RUN, renew_folder
 from dev.kill_training import check_resume
-from dev.parity import check_parity
 from dev.quickstart import quickstart
 from mmrapidnet.utils.errors import UserError
 from mmrapidnet.utils.folders import check_only
@@ -112,7 +111,6 @@ CONFIG = REPO / 'configs' / 'semfpn_rapidnet_ti_shapes.py'
     ('tool', 'folder'),
     [
         (lambda out: check_resume(REPO, str(CONFIG), out), 'undisturbed'),
-        (lambda out: check_parity(REPO, [(str(CONFIG), 'no.pth')], out), CONFIG.stem),
         (lambda out: train_and_test(Run(CONFIG, out, out / 'run', 0), REPO), 'run'),
         (
             lambda out: train_and_test(Run(CONFIG, out, out / 'run', 0), REPO),

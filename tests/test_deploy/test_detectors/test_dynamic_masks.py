@@ -176,9 +176,8 @@ def files(tmp_path_factory):
     return ExportedDetectors(tmp_path_factory.mktemp('files'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('fmt', ['onnx', 'openvino'])
-@pytest.mark.parametrize(
-    'name', ['rtmdet_ins', pytest.param('condinst', marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize('name', ['rtmdet_ins', 'condinst'])
 def test_exported_file_segments_what_the_graph_does(name, fmt, files):
     assert_file_detects_alike(*files.open(name, fmt))

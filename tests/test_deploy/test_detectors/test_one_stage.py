@@ -127,6 +127,7 @@ def files(tmp_path_factory):
     return ExportedDetectors(tmp_path_factory.mktemp('files'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('fmt', ['onnx', 'openvino'])
 @pytest.mark.parametrize('name', ['retinanet', 'fcos'])
 def test_exported_file_detects_what_the_graph_does(name, fmt, files):

@@ -58,6 +58,7 @@ def test_openvino_int8(int8, write):
         check_supported(load_format('openvino'), 'decoder', 'int8')
 
 
+@pytest.mark.slow
 def test_int8_of_the_dense_part_of_a_detector(write):
     path = write('dense', 'openvino', 'int8', images=2)
     session = open_session(path, threads=1)
@@ -97,6 +98,7 @@ def control(tmp_path):
     return write
 
 
+@pytest.mark.slow
 def test_int8_that_is_held_to_a_metric(control):
     """As long as more is lost than allowed, a layer gets its float numbers back."""
     path, plain = control(100.0)
@@ -112,6 +114,7 @@ def test_int8_that_is_held_to_a_metric(control):
     assert metadata['accuracy_control'] == found
 
 
+@pytest.mark.slow
 def test_int8_that_loses_too_much_whatever_is_in_float(control):
     found = iter([100.0] * 2)
     with pytest.raises(UserError, match='int8 loses 50.00 points .* 1.0 are allowed'):
