@@ -143,6 +143,7 @@ def test_automatic_masks_are_pytorchs(predictors):
         assert one['bbox'] == pytest.approx(other['bbox'], abs=1)
 
 
+@pytest.mark.slow
 def test_low_precision(made, write, ready):
     folder = made[0]
     int8 = dict(precision='int8', calibration_folder=str(folder), calibration_images=3)

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from helpers import tiny_sam
 from mmengine.config import Config
 
@@ -16,6 +17,7 @@ def read(table):
     }
 
 
+@pytest.mark.slow
 def test_tables_of_masks():
     cfg = Config(dict(model=tiny_sam.MODEL))
     tables = measure(cfg, 2, passing=0.5, rounds=1, precisions=['fp32'])
@@ -31,6 +33,7 @@ def test_tables_of_masks():
     assert set(box[1]) == set(automatic[1])
 
 
+@pytest.mark.slow
 def test_table_of_encoders():
     encoders = build_encoders(tiny_sam.MODEL)
     assert [re.split(r'\W', name)[0] for name in encoders] == [

@@ -122,6 +122,7 @@ def test_several_boxes_and_everything(model, photos, tmp_path):
     assert all(r['stability_score'] >= 0.95 for r in content['annotations'])
 
 
+@pytest.mark.slow
 def test_the_exported_pair(model, photos, tmp_path):
     """The same record as the model's, and nothing else needed."""
     image, pair = photos / '000000000139.png', []
