@@ -19,7 +19,8 @@ from mmrapidnet.apis.points import IMAGES, preparing_test, quiet, read_points
 from mmrapidnet.deploy.accuracy_control import AccuracyControl, Run
 from mmrapidnet.deploy.export import UNCALIBRATED, Report, export
 from mmrapidnet.deploy.formats import load_format
-from mmrapidnet.deploy.inference import ExportedModel, Outputs, Size
+from mmrapidnet.deploy.inference import ExportedModel, Outputs
+from mmrapidnet.deploy.postprocess import Size
 from mmrapidnet.utils.errors import UserError
 
 

@@ -14,13 +14,13 @@ from mmrapidnet.deploy.formats import open_session
 from mmrapidnet.deploy.image_masks import resize_masks
 from mmrapidnet.deploy.isolated import IsolatedSession
 from mmrapidnet.deploy.metadata import channels_of
+from mmrapidnet.deploy.postprocess import Size
 from mmrapidnet.utils.errors import UserError
 
 if TYPE_CHECKING:
     from mmrapidnet.deploy.graphs import Graph
 
 Outputs = dict[str, np.ndarray]
-Size = tuple[int, int]
 
 
 def to_batch(*images: np.ndarray) -> np.ndarray:

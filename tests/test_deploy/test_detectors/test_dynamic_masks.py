@@ -9,7 +9,6 @@ from helpers.tiny_detectors import (
     GREY,
     SIZES,
     Detector,
-    ExportedDetectors,
     assert_file_detects_alike,
     build,
     changed,
@@ -169,11 +168,6 @@ def test_other_mask_heads_are_refused(models):
     message = 'mask_head of this CondInst is Identity: .* CondInstMaskHead .*=backbone'
     with pytest.raises(UserError, match=message):
         Detector(other)
-
-
-@pytest.fixture(scope='module')
-def files(tmp_path_factory):
-    return ExportedDetectors(tmp_path_factory.mktemp('files'))
 
 
 @pytest.mark.slow

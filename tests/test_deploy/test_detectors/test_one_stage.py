@@ -5,7 +5,6 @@ import torch
 from helpers.tiny_detectors import (
     SIZES,
     Detector,
-    ExportedDetectors,
     assert_file_detects_alike,
     build,
     changed,
@@ -120,11 +119,6 @@ def test_a_head_that_predicts_in_another_way_is_refused():
     )
     with pytest.raises(UserError, match=message):
         Detector(build('paa'))
-
-
-@pytest.fixture(scope='module')
-def files(tmp_path_factory):
-    return ExportedDetectors(tmp_path_factory.mktemp('files'))
 
 
 @pytest.mark.slow

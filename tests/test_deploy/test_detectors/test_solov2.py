@@ -5,7 +5,6 @@ import torch
 from helpers.tiny_detectors import (
     SIZES,
     Detector,
-    ExportedDetectors,
     assert_file_detects_alike,
     build,
     changed,
@@ -91,11 +90,6 @@ def test_graph_finds_nothing(name, value, model):
 def test_what_the_graph_cannot_say_is_refused(path, value, message, model):
     with pytest.raises(UserError, match=message):
         Detector(changed(model, path, value))
-
-
-@pytest.fixture(scope='module')
-def files(tmp_path_factory):
-    return ExportedDetectors(tmp_path_factory.mktemp('files'))
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from copy import deepcopy
 from functools import cache
-from operator import attrgetter
 
 import numpy as np
 import onnx
@@ -11,13 +10,13 @@ import openvino
 import pytest
 import torch
 from helpers.commands import REPO
+from helpers.tiny_detectors import SIZES, Detector, changed, make_image, pad
 from helpers.tiny_models import GraphSession
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
-from torch.nn import functional as F
 
 from dev.benchmark.peers import randomize_norms
 from mmrapidnet.deploy import inference
@@ -26,28 +25,6 @@ from mmrapidnet.deploy.graphs import build_graph
 from mmrapidnet.deploy.metadata import describe, from_text, to_text
 from mmrapidnet.deploy.ops import nms, onnx_translations, roi_align, top
 from mmrapidnet.utils.errors import UserError
-
-SIZES = [(96, 128), (75, 110)]
-
-
-class Detector(nn.Module):
-    """The graph of a model from an image without padding."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.detector = build_detector(model)
-
-    def forward(self, image):
-        return self.detector(pad(image), *image.shape[2:])
-
-
-def pad(image):
-    height, width = image.shape[2:]
-    return F.pad(image, (0, -width % 32, 0, -height % 32))
-
-
-def make_image(size, seed=1):
-    return torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(seed))
 
 
 @torch.no_grad()
@@ -200,14 +177,6 @@ def assert_predicts_alike(model, image):
     pairs = zip(Detector(model)(image), predict(model, image), strict=True)
     for ours, theirs in pairs:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
-
-
-def changed(model, path, value):
-    """A copy of the model with another option, by its dotted name."""
-    model = deepcopy(model)
-    owner, _, name = path.rpartition('.')
-    setattr(attrgetter(owner)(model), name, value)
-    return model
 
 
 @pytest.mark.parametrize('size', SIZES)
