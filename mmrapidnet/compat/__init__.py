@@ -8,6 +8,7 @@ Nothing here happens by importing `mmrapidnet`: our tools call
 from mmrapidnet.compat import (
     amp,
     bad_samples,
+    class_weights,
     coco_api,
     coco_metric,
     config_packages,
@@ -40,6 +41,7 @@ PATCHES = (
     bad_samples,
     no_workers,
     workers,
+    class_weights,
     coco_api,
     coco_metric,
 )
