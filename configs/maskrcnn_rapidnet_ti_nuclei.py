@@ -1,0 +1,51 @@
+# Mask R-CNN for nuclei: small anchors, and room for the 375 objects that an image of the
+# whole set can have. With --pretrained from a classifier of rapidnet_ti_tinyimagenet.
+_base_ = [
+    '_base_/models/maskrcnn_rapidnet_s.py',
+    '_base_/datasets/nuclei.py',
+    'mmdet::_base_/default_runtime.py',
+    '_base_/schedules/shapes.py',
+]
+
+max_iters = 700
+
+# Two samples a bin instead of as many as pixels: the objects are small.
+roi_layer = dict(sampling_ratio=2)
+model = dict(
+    backbone=dict(
+        arch='ti',
+        norm_cfg=dict(type='BN'),
+        drop_path_rate=0.0,
+        # Blocks that start near the identity need longer to learn from scratch.
+        layer_scale_init_value=0.1,
+    ),
+    neck=dict(out_channels=64),
+    rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[4])),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=64, roi_layer=roi_layer),
+        bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=1),
+        mask_roi_extractor=dict(out_channels=64, roi_layer=roi_layer),
+        mask_head=dict(
+            num_convs=2, in_channels=64, conv_out_channels=64, num_classes=1
+        ),
+    ),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=1000, max_per_img=500),
+        rcnn=dict(sampler=dict(num=192)),
+    ),
+    test_cfg=dict(rpn=dict(nms_pre=2000, max_per_img=1000), rcnn=dict(max_per_img=500)),
+)
+
+train_cfg = dict(
+    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters // 2
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=max_iters),
+]
+log_processor = dict(by_epoch=False, window_size=25)
+default_hooks = dict(
+    logger=dict(interval=25, log_metric_by_epoch=False),
+    # Two are kept, so that one is whole whenever a run is stopped.
+    checkpoint=dict(by_epoch=False, interval=max_iters // 4, max_keep_ckpts=2),
+)

@@ -1,0 +1,3 @@
+_base_ = 'semfpn_rapidnet_ti_camvid.py'
+
+model = dict(backbone=dict(arch='s'))
