@@ -44,9 +44,9 @@ class FrozenModel:
         checkpoint = cfg.pop('checkpoint')
         # A run draws the same random numbers with it as without.
         with torch.random.fork_rng(devices=[]):
-            model = self.registry.build(cfg)
-        self._fill(model, checkpoint)
-        self.model = model.eval().requires_grad_(False)
+            self.model = self.registry.build(cfg)
+        self._fill(checkpoint)
+        self.model.eval().requires_grad_(False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenModel:
         return self
@@ -103,19 +103,19 @@ class FrozenModel:
         """
         return get_state_dict(content, checkpoint)
 
-    def _fill(self, model: nn.Module, checkpoint: str) -> None:
+    def _fill(self, checkpoint: str) -> None:
         content = read_checkpoint(checkpoint)
         refuse_fused(content, checkpoint)
         state = self.find_weights(content, checkpoint)
         # Old files have no counters of batches, which matter to no evaluation.
         needed = {
             name: value
-            for name, value in model.state_dict().items()
+            for name, value in self.model.state_dict().items()
             if name in state or not name.endswith('num_batches_tracked')
         }
-        name = f'the teacher, {type(model).__name__}'
+        name = f'the teacher, {type(self.model).__name__}'
         check_state_dict(state, needed, '', name, checkpoint)
-        model.load_state_dict({name: state[name] for name in needed})
+        self.model.load_state_dict({name: state[name] for name in needed})
 
 
 class LearnsFromTeacher:

@@ -10,6 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.models.classifiers import ImageClassifier
 from mmpretrain.structures import DataSample
+from PIL import Image
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -324,6 +325,58 @@ def test_teacher_with_a_normalisation_of_its_own(own, weights):
     assert (seen[0] - wanted).abs().max() < 1e-5 * wanted.abs().max()
 
 
+@pytest.mark.parametrize('size', [(40, 72), 64, 16])
+def test_teacher_with_an_image_size_of_its_own(size, weights):
+    """As Pillow resizes each channel."""
+    model = build(weights, image_size=size)
+    seen = record(model.teacher.model)
+    images = model.data_preprocessor(batch(), True)['inputs']
+    assert len(model.teacher(images)) == 4
+    height, width = size if isinstance(size, tuple) else (size, size)
+    wanted = [
+        [Image.fromarray(c).resize((width, height), Image.BICUBIC) for c in image]
+        for image in images.numpy()
+    ]
+    wanted = np.array([[np.asarray(c) for c in image] for image in wanted])
+    assert seen[0].shape == (4, 3, height, width)
+    assert np.abs(seen[0].numpy() - wanted).max() < 1e-5
+
+
+def test_teacher_of_more_classes(weights):
+    images = build(weights).data_preprocessor(batch(), True)['inputs']
+    whole = build(weights).teacher(images)
+    chosen = build(weights, classes=[2, 0]).teacher(images)
+    assert torch.equal(chosen, torch.stack([whole[:, 2], whole[:, 0]], dim=1))
+
+
+def test_student_learns_its_own_numbers_of_the_classes(weights):
+    model = build(weights, classes=[2, 0, 1])
+    data = model.data_preprocessor(batch(), True)
+    theirs = build(weights).teacher(data['inputs']).argmax(1).tolist()
+    assert len(set(theirs)) > 1
+    ours = torch.tensor([{2: 0, 0: 1, 1: 2}[number] for number in theirs])
+    _, dist_logits = model(data['inputs'])
+    wanted = F.cross_entropy(dist_logits, ours) / 2
+    assert torch.allclose(model.loss(**data)['loss_dist'], wanted)
+
+
+@pytest.mark.parametrize(
+    ('classes', 'message'),
+    [
+        (
+            [0, 1, 3],
+            'classes has 3, but the teacher tells 3 classes apart: .*, 0 to 2$',
+        ),
+        ([0, 1, -1], 'classes has -1, but'),
+        (['n01443537', 1, 2], "classes has 'n01443537', but"),
+        ([0, 1], '2 classes apart and the model 3: .* with model.teacher.classes$'),
+    ],
+)
+def test_wrong_classes_of_the_teacher(classes, message, weights):
+    with pytest.raises(UserError, match=message):
+        train_step(build(weights, classes=classes))
+
+
 def test_loss_is_of_the_teachers_own_logits(weights):
     model = build(weights)
     plain = ImageClassifier(BACKBONE, head=TEACHER['head'])
@@ -401,6 +454,35 @@ def test_teacher_that_cannot_be_built(weights, tmp_path):
     cut.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UserError, match='cut.pth is truncated or not a checkpoint'):
         build(cut)
+
+
+@pytest.mark.parametrize('counters', [True, False])
+def test_teacher_whose_weights_have_other_names(counters, weights, tmp_path):
+    state = {
+        f'_tensor.{index}.{name.rpartition(".")[2]}': value
+        for index, (name, value) in enumerate(torch.load(weights)['state_dict'].items())
+        if counters or 'num_batches_tracked' not in name
+    }
+    path = tmp_path / 'renamed.pth'
+    torch.save(state, path)
+    with pytest.raises(UserError, match='renamed.pth matches nothing of the teacher'):
+        build(path)
+    images = torch.randn(2, 3, 32, 48)
+    logits = build(path, remap=True).teacher(images)
+    assert torch.equal(logits, build(weights).teacher(images))
+
+    state.popitem()
+    torch.save(state, path)
+    with pytest.raises(
+        UserError,
+        match=r'renamed.pth holds \d+ tensors and the teacher, ImageClassifier, has \d+'
+        ': is it of the same arch',
+    ):
+        build(path, remap=True)
+    # As many, in another order.
+    torch.save(dict(a=torch.zeros(5), **state), path)
+    with pytest.raises(UserError, match='renamed.pth does not fit the teacher, Image'):
+        build(path, remap=True)
 
 
 def test_teacher_that_is_more_than_data(tmp_path):

@@ -27,8 +27,10 @@ class DistilledImageClassifier(LearnsFromTeacher, ImageClassifier):
             which also says how the classifier learns (``distillation``).
         teacher: Config of any classifier that mmpretrain can build, with its weights
             as ``checkpoint`` and, where it wants other images than the classifier,
-            its own ``data_preprocessor`` (``mean``, ``std``, ``to_rgb``). Defaults to
-            None: none, for which the head's ``distillation`` must be 'none'.
+            its own ``data_preprocessor`` (``mean``, ``std``, ``to_rgb``) and
+            ``image_size``; ``classes`` chooses among its classes (see `Teacher`).
+            Defaults to None: none, for which the head's ``distillation`` must be
+            'none'.
         **kwargs: As mmpretrain's ``ImageClassifier``.
 
     Raises:

@@ -133,7 +133,8 @@ class DistilledClsHead(ClsHead):
         if teacher_logits.shape != logits.shape:
             raise UserError(
                 f'the teacher tells {teacher_logits.shape[1]} classes apart and the '
-                f'model {logits.shape[1]}: give a teacher of the same classes'
+                f'model {logits.shape[1]}: give a teacher of the same classes, or '
+                'choose among its own with model.teacher.classes'
             )
         if self.distillation == 'hard':
             return F.cross_entropy(logits, teacher_logits.argmax(dim=1))
