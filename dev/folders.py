@@ -15,7 +15,7 @@ from mmrapidnet.utils.folders import check_only, make_folder
 
 MARKER = '.made_by_mmrapidnet'
 _SAYS = 'A tool of mmrapidnet made this folder and empties it when it runs again.\n'
-# What tools/train.py and tools/test.py leave in a work dir.
+# What tools/train.py and tools/test.py leave in a work dir, and a comparison.
 OF_A_RUN = (
     '*.pth',
     '*.py',
@@ -23,6 +23,7 @@ OF_A_RUN = (
     '[0-9]*_[0-9]*',
     'last_checkpoint',
     'metrics.json',
+    'recipe',
     'confusion_matrix.*',
 )
 

@@ -1,1 +1,1 @@
-"""Comparisons on Shapes: several seeds each, in one table, by one command."""
+"""Comparisons of trainings: several seeds each, in one table, by one command."""

@@ -1,45 +1,46 @@
-"""Backbones trained alike on Shapes, several seeds each, in one table."""
+"""Backbones trained alike on a data set, several seeds each, in one table."""
 
 from __future__ import annotations
 
-import json
-import statistics
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from mmengine.registry import MODELS
-from torch import nn
 
-from dev.comparison.runs import Run, check_iters, length_of, train_and_test
+from dev.comparison.cost import measure_used, median_seconds
+from dev.comparison.data_sets import (
+    BACKBONES,
+    SHAPES,
+    DataSet,
+    check_there,
+    write_scenes,
+)
+from dev.comparison.runs import (
+    Run,
+    check_distinct,
+    check_iters,
+    length_of,
+    train_and_test,
+)
 from dev.comparison.spread import Spread
 from dev.comparison.table import report
-from dev.model_zoo.classifiers import Complexity
 from dev.subprocess_steps import print_now, relpath
-from mmrapidnet.apis.complexity import count_macs
+from mmrapidnet.checkpoints.state_dict import read_checkpoint
 from mmrapidnet.config.load import load_config
-from mmrapidnet.datasets.shapes import write_shapes
 from mmrapidnet.utils.errors import UserError
 from mmrapidnet.utils.folders import make_folder
 
-# Backbone: what it is called; its config is semfpn_<backbone>_shapes.py.
-BACKBONES = {
-    'rapidnet_ti': 'RapidNet-Ti',
-    'repvit_m0_9': 'RepViT-M0.9',
-    'mobilevig_ti': 'MobileViG-Ti',
-    'mobilenetv2_x1_4': 'MobileNetV2 x1.4',
-}
-SEEDS = (0, 1, 2)
+# The backbone that `pretrained` starts.
+PRETRAINED = 'rapidnet_ti'
 FOOTNOTE = (
-    'mIoU on the held-out images. Mean ± sample standard deviation over n runs, each '
-    'with a seed of its own; of one run there is no deviation. Parameters and '
-    'multiply-accumulates (two for each element of a batch normalisation) are those '
-    'of the backbone alone that its outputs depend on: the last convolution of '
-    "mmpretrain's MobileNetV2, which no output uses, is left out, though the seconds "
-    "hold its forward pass. Seconds: the median of a run's logged iterations but the "
-    'first, forward and backward pass, optimizer and loading together.'
+    'Mean ± sample standard deviation over n runs, each with a seed of its own; of one '
+    'run there is no deviation. Parameters and multiply-accumulates (two for each '
+    'element of a batch normalisation) are those of the backbone alone that its '
+    "outputs depend on: the last convolution of mmpretrain's MobileNetV2, which no "
+    'output uses, is left out, though the seconds hold its forward pass. Seconds: the '
+    "median of a run's logged iterations but the first, forward and backward pass, "
+    'optimizer and loading together.'
 )
 
 
@@ -50,7 +51,8 @@ class Row:
     Attributes:
         title: What it is called.
         config: The config's name.
-        miou: Percent, on the held-out images.
+        figures: Those of the data set's table, by their headings.
+        classes: The test IoU of each class in percent; empty where it is not wanted.
         params: Parameters of the backbone.
         macs: Multiply-accumulates of the backbone for one image.
         size: Height and width of that image, in pixels.
@@ -59,7 +61,8 @@ class Row:
 
     title: str
     config: str
-    miou: Spread
+    figures: dict[str, Spread]
+    classes: dict[str, Spread]
     params: int
     macs: int
     size: tuple[int, int]
@@ -68,10 +71,12 @@ class Row:
 
 def compare(
     repo: Path,
+    data: DataSet,
     data_root: Path,
     out_dir: Path,
-    seeds: Sequence[int] = SEEDS,
-    models: Sequence[str] = tuple(BACKBONES),
+    seeds: Sequence[int],
+    models: Sequence[str],
+    pretrained: Path | None = None,
     iters: int | None = None,
     command: str = '',
 ) -> list[Row]:
@@ -79,60 +84,65 @@ def compare(
 
     Args:
         repo: The repository, with ``configs/`` and ``tools/``.
-        data_root: Where Shapes is, or goes if nothing is there.
-        out_dir: Where runs, ``comparison.json`` and ``comparison.md`` go.
-        seeds: One a run. Defaults to (0, 1, 2).
-        models: Names in `BACKBONES`. Defaults to all.
+        data: The data set.
+        data_root: Where it is; Shapes is written there if nothing is.
+        out_dir: Where runs, ``<data set>.json`` and ``<data set>.md`` go.
+        seeds: One a run.
+        models: Names of backbones that the data set has configs for.
+        pretrained: Weights of RapidNet-Ti, which then also starts from them. Defaults
+            to None.
         iters: Iterations of a training. Defaults to the configs' own.
         command: The command to name in the table.
 
     Returns:
-        One row per backbone.
+        One row per backbone, last that of the pre-trained one.
 
     Raises:
         UserError: If an argument does not fit, a step fails, or ``out_dir`` holds
             runs of another length.
     """
-    _check(seeds, models, iters)
-    if not data_root.exists():
-        print_now(f'Shapes, a data set drawn on the spot, into {relpath(data_root)}')
-        write_shapes(data_root, progress=True)
+    _check(data, seeds, models, iters)
+    if pretrained:
+        read_checkpoint(str(pretrained))
+    if data is SHAPES:
+        write_scenes(data_root)
+    else:
+        check_there('--data-root', data_root)
     make_folder(out_dir)
-    runs = {
-        (seed, model): Run(
-            config=repo / 'configs' / f'semfpn_{model}_shapes.py',
-            data_root=data_root / 'ade',
-            folder=out_dir / f'{model}_seed{seed}',
+
+    def run(model: str, seed: int, start: Path | None = None) -> Run:
+        config = repo / 'configs' / data.config(model)
+        # From other weights it is another run.
+        way = f'_from_{start.resolve().parent.name}_{start.stem}' if start else ''
+        return Run(
+            config=config,
+            data_root=data_root / data.annotations,
+            folder=out_dir / f'{config.stem}{way}_seed{seed}',
             seed=seed,
             iters=iters,
+            arguments=data.arguments,
+            pretrained=start,
         )
-        # The seeds outside: what slows the machine for a while slows all backbones.
-        for seed in seeds
-        for model in models
-    }
-    for number, ((seed, model), run) in enumerate(runs.items(), start=1):
-        print_now(f'[{number}/{len(runs)}] {BACKBONES[model]}, seed {seed}')
-        train_and_test(run, repo)
-    rows = [summarise(model, [runs[s, model] for s in seeds]) for model in models]
-    first, *_ = runs.values()
-    trained = f'{length_of(first)} iterations'
-    report(
-        out_dir / 'comparison',
-        f'Semantic FPN on Shapes, from scratch, {trained}',
-        _table(rows),
-        FOOTNOTE,
-        command,
-        dict(trained=trained, rows=[asdict(row) for row in rows]),
-    )
-    return rows
+
+    runs = {BACKBONES[model]: [run(model, seed) for seed in seeds] for model in models}
+    if pretrained:
+        title = f'{BACKBONES[PRETRAINED]}, pre-trained'
+        runs[title] = [run(PRETRAINED, seed, pretrained) for seed in seeds]
+    # The seeds outside: what slows the machine for a while slows all backbones.
+    order = [(title, runs[title][n]) for n in range(len(seeds)) for title in runs]
+    for number, (title, one) in enumerate(order, start=1):
+        print_now(f'[{number}/{len(order)}] {title}, seed {one.seed}')
+        train_and_test(one, repo)
+    return _report(data, runs, pretrained, out_dir, command)
 
 
-def summarise(model: str, runs: Sequence[Run]) -> Row:
+def summarise(title: str, runs: Sequence[Run], data: DataSet) -> Row:
     """Gather what the runs of a backbone measured and what it costs.
 
     Args:
-        model: Its name in `BACKBONES`.
+        title: What it is called.
         runs: Complete ones.
+        data: The data set.
 
     Returns:
         Its row.
@@ -140,78 +150,72 @@ def summarise(model: str, runs: Sequence[Run]) -> Row:
     Raises:
         UserError: If a run logged fewer than two iterations.
     """
-    cfg = load_config(str(runs[0].config))
-    backbone = MODELS.build(cfg.model.backbone)
-    size = tuple(cfg.model.data_preprocessor.size)
-    cost = measure_used(backbone, size)
+    backbone = MODELS.build(load_config(str(runs[0].config)).model.backbone)
+    cost = measure_used(backbone, data.size)
+    figures = {
+        figure.heading: Spread.of(
+            [figure.scale * run.metrics(figure.split)[figure.metric] for run in runs]
+        )
+        for figure in data.figures
+    }
     return Row(
-        title=BACKBONES[model],
+        title=title,
         config=runs[0].config.name,
-        miou=Spread.of([run.metrics()['mIoU'] for run in runs]),
+        figures=figures,
+        classes=_spread_classes(runs) if data.classes else {},
         params=cost.params,
         macs=cost.macs,
-        size=size,
+        size=data.size,
         seconds=Spread.of([median_seconds(run.folder) for run in runs]),
     )
 
 
-def _check(seeds: Sequence[int], models: Sequence[str], iters: int | None) -> None:
-    for name, values in (('--seeds', seeds), ('--models', models)):
-        if not values or len(set(values)) != len(values):
-            given = ' '.join(map(str, values))
-            raise UserError(f'{name} {given}: give one or more, each once')
-    unknown = ', '.join(model for model in models if model not in BACKBONES)
+def _spread_classes(runs: Sequence[Run]) -> dict[str, Spread]:
+    of_runs = [run.class_ious() for run in runs]
+    return {name: Spread.of([ious[name] for ious in of_runs]) for name in of_runs[0]}
+
+
+def _check(
+    data: DataSet, seeds: Sequence[int], models: Sequence[str], iters: int | None
+) -> None:
+    check_distinct('--seeds', seeds, 1)
+    check_distinct('--models', models, 1)
+    unknown = ', '.join(model for model in models if model not in data.backbones)
     if unknown:
         raise UserError(
-            f'--models: unknown {unknown}: choose some of {", ".join(BACKBONES)}'
+            f'--models: unknown {unknown}: choose some of {", ".join(data.backbones)}'
         )
     check_iters(iters)
 
 
-def median_seconds(work_dir: Path) -> float:
-    """The median of the seconds an iteration that a training logged.
-
-    Args:
-        work_dir: The folder of the run; its first logged iterations, in which the
-            process warms up, do not count.
-
-    Returns:
-        Seconds an iteration.
-
-    Raises:
-        UserError: If fewer than two were logged.
-    """
-    logs = sorted(work_dir.glob('*/vis_data/scalars.json'))
-    lines = logs[-1].read_text().splitlines() if logs else []
-    records = [json.loads(line) for line in lines]
-    # Validation logs a time as well, but no loss.
-    seconds = [record['time'] for record in records if 'loss' in record]
-    if len(seconds) < 2:
-        raise UserError(
-            f'{relpath(work_dir)} logged {len(seconds)} times of training iterations, '
-            'at least 2 are needed: delete the folder and compare again'
+def _report(
+    data: DataSet,
+    runs: dict[str, list[Run]],
+    pretrained: Path | None,
+    out_dir: Path,
+    command: str,
+) -> list[Row]:
+    """Write the tables of runs that are complete."""
+    rows = [summarise(title, of_title, data) for title, of_title in runs.items()]
+    (first, *_), *_ = runs.values()
+    trained = f'{length_of(first)} iterations'
+    title, note = f'{data.title}, from scratch, {trained}', data.note
+    if pretrained:
+        title = f'{data.title}, {trained}'
+        note += (
+            f' The backbone called pre-trained starts from {relpath(pretrained)}, the '
+            'others from random weights.'
         )
-    return statistics.median(seconds[1:])
-
-
-def measure_used(backbone: nn.Module, size: tuple[int, int]) -> Complexity:
-    """Count what a backbone costs without the layers its outputs do not depend on.
-
-    Args:
-        backbone: From images to a tuple of feature maps; it is left as it is.
-        size: Height and width of the image in pixels.
-
-    Returns:
-        Its parameters and multiply-accumulates.
-    """
-    # Wrapped, since mmpretrain's own `train` and `eval` return nothing.
-    model = nn.Sequential(deepcopy(backbone)).eval().requires_grad_(True)
-    features = model(torch.zeros(1, 3, *size))
-    sum(feature.sum() for feature in features).backward()
-    reached = [p.numel() for p in model.parameters() if p.grad is not None]
-    # What no output depends on is not in the traced graph, so its operations do not
-    # count either.
-    return Complexity(sum(reached), count_macs(model, size))
+    tables = [_table(rows)]
+    if data.classes:
+        tables.append(_table_of_classes(rows))
+    record = dict(
+        trained=trained,
+        pretrained=pretrained and str(pretrained),
+        rows=[asdict(row) for row in rows],
+    )
+    report(out_dir / data.name, title, tables, f'{note} {FOOTNOTE}', command, record)
+    return rows
 
 
 def _table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -219,7 +223,7 @@ def _table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     height, width = rows[0].size
     header = (
         'model',
-        'mIoU, %',
+        *rows[0].figures,
         'parameters, M',
         f'GMACs at {height}x{width}',
         'seconds an iteration',
@@ -227,7 +231,7 @@ def _table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     cells = [
         (
             row.title,
-            row.miou.show(2),
+            *(figure.show(2) for figure in row.figures.values()),
             f'{row.params / 1e6:.3f}',
             f'{row.macs / 1e9:.3f}',
             row.seconds.show(3),
@@ -235,3 +239,12 @@ def _table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
         for row in rows
     ]
     return [header, *cells]
+
+
+def _table_of_classes(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """The header, a column for each model, and a row for each class."""
+    header = ('class', *(row.title for row in rows))
+    classes = [
+        (name, *(row.classes[name].show(1) for row in rows)) for name in rows[0].classes
+    ]
+    return [header, *classes]

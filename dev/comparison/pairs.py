@@ -1,4 +1,4 @@
-"""Two ways to train one model, run with the same seeds, and what the one gains."""
+"""Ways to train one model with the same seeds, and what they gain over the last."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from dev.comparison.runs import Run, length_of, train_and_test
 from dev.comparison.spread import Gain
 from dev.comparison.table import report
 from dev.subprocess_steps import print_now
-from mmrapidnet.utils.errors import UserError
 
 FOOTNOTE = (
-    'On the held-out images. One row per seed, which both ways share; differences are '
+    'On the held-out images. One row per seed, which all ways share; differences are '
     'taken seed by seed. Standard deviations are those of the sample; t and p are '
     'those of a paired t-test (two-sided).'
 )
@@ -27,31 +26,26 @@ class Pairs:
     Attributes:
         title: What the table shows, such as 'mIoU, %, of RapidNet-Ti on Shapes'.
         metric: Name of the figure in ``metrics.json``.
-        ways: What the two ways are called: the one that may gain, the plain one.
-        runs: For each seed the run of either way.
+        ways: What the ways are called: those that may gain, last the plain one.
+        runs: For each seed the run of each way.
         note: What the footnote is to say besides.
         scale: What to multiply the figure by, such as 100 for percent. Defaults to 1.
+        split: That of the figure, as of `Run.metrics`. Defaults to 'test'.
     """
 
     title: str
     metric: str
-    ways: tuple[str, str]
-    runs: dict[int, tuple[Run, Run]]
+    ways: tuple[str, ...]
+    runs: dict[int, tuple[Run, ...]]
     note: str
     scale: float = 1.0
-
-
-def check_seeds(seeds: Sequence[int]) -> None:
-    """Raise UserError unless there are seeds enough for a standard deviation."""
-    if len(seeds) < 2 or len(set(seeds)) != len(seeds):
-        given = ' '.join(map(str, seeds))
-        raise UserError(f'--seeds {given}: give at least two, each once')
+    split: str = 'test'
 
 
 def compare_pairs(
     pairs: Pairs, repo: Path, path: Path, command: str, record: dict[str, Any]
-) -> Gain:
-    """Train and test both ways once a seed, and write the table.
+) -> list[Gain]:
+    """Train and test all ways once a seed, and write the table.
 
     Args:
         pairs: What to compare.
@@ -61,7 +55,7 @@ def compare_pairs(
         record: What the table's JSON is to hold besides.
 
     Returns:
-        What the first way gains.
+        What each way but the last gains over it.
 
     Raises:
         UserError: If a step fails or finds a run of another length.
@@ -71,7 +65,7 @@ def compare_pairs(
 
 
 def run_pairs(pairs: Pairs, repo: Path) -> None:
-    """Train and test both ways once a seed.
+    """Train and test all ways once a seed.
 
     Args:
         pairs: What to compare.
@@ -80,16 +74,16 @@ def run_pairs(pairs: Pairs, repo: Path) -> None:
     Raises:
         UserError: If a step fails or finds a run of another length.
     """
-    # The seeds outside: what slows the machine for a while slows both ways.
-    for number, (seed, both) in enumerate(pairs.runs.items(), start=1):
-        for way, run in zip(pairs.ways, both, strict=True):
+    # The seeds outside: what slows the machine for a while slows all ways.
+    for number, (seed, runs) in enumerate(pairs.runs.items(), start=1):
+        for way, run in zip(pairs.ways, runs, strict=True):
             print_now(f'[{number}/{len(pairs.runs)}] {way}, seed {seed}')
             train_and_test(run, repo)
 
 
 def report_pairs(
     pairs: Pairs, path: Path, command: str, record: dict[str, Any]
-) -> Gain:
+) -> list[Gain]:
     """Write the table of runs that are complete.
 
     Args:
@@ -99,20 +93,20 @@ def report_pairs(
         record: What the table's JSON is to hold besides.
 
     Returns:
-        What the first way gains.
+        What each way but the last gains over it.
     """
-    figures = [
-        [pairs.scale * run.metrics()[pairs.metric] for run in runs]
+    *figures, plain = (
+        [pairs.scale * run.metrics(pairs.split)[pairs.metric] for run in runs]
         for runs in zip(*pairs.runs.values(), strict=True)
-    ]
-    gain = Gain.of(*figures)
-    (first, _), *_ = pairs.runs.values()
+    )
+    gains = [Gain.of(changed, plain) for changed in figures]
+    (first, *_), *_ = pairs.runs.values()
     trained = f'{length_of(first)} iterations'
     report(
         path,
         f'{pairs.title}, {trained}',
-        tabulate(pairs, gain),
-        f'{judge(gain)} {pairs.note} {FOOTNOTE}',
+        [tabulate(pairs, gains)],
+        ' '.join([*_judge_each(pairs, gains), pairs.note, FOOTNOTE]),
         command,
         dict(
             record,
@@ -120,40 +114,50 @@ def report_pairs(
             seeds=list(pairs.runs),
             ways=pairs.ways,
             metric=pairs.metric,
-            significant=gain.significant,
-            **asdict(gain),
+            split=pairs.split,
+            gains=[
+                dict(way=way, significant=gain.significant, **asdict(gain))
+                for way, gain in zip(pairs.ways, gains)
+            ],
         ),
     )
-    return gain
+    return gains
 
 
-def tabulate(pairs: Pairs, gain: Gain) -> list[tuple[str, ...]]:
+def tabulate(pairs: Pairs, gains: Sequence[Gain]) -> list[tuple[str, ...]]:
     """The header and the cells of the table.
 
     Args:
         pairs: What was compared.
-        gain: What was found.
+        gains: What was found, of each way but the last.
 
     Returns:
         The header; one row per seed; their means and standard deviations; t and p of
-        the paired t-test, empty where there is none.
+        the paired t-tests, empty where there is none.
     """
-    columns = (gain.changed, gain.plain, gain.difference)
-    header = ('seed', *pairs.ways, 'difference')
+    *others, plain = pairs.ways
+    several = [f'{way} less {plain}' for way in others]
+    figures = [*(gain.changed for gain in gains), gains[0].plain]
+    differences = [gain.difference for gain in gains]
     seeds = [
-        (str(seed), *_cells(*values))
-        for seed, *values in zip(
-            pairs.runs, *(column.values for column in columns), strict=True
+        _row(
+            str(seed),
+            [figure.values[n] for figure in figures],
+            [difference.values[n] for difference in differences],
         )
+        for n, seed in enumerate(pairs.runs)
     ]
-    *both, spread = (f'{column.stdev:.2f}' for column in columns)
+    no_test = ('',) * len(figures)
     return [
-        header,
+        ('seed', *pairs.ways, *(several if len(others) > 1 else ['difference'])),
         *seeds,
-        ('mean', *_cells(*(column.mean for column in columns))),
-        ('standard deviation', *both, spread),
-        ('t', '', '', '' if gain.t is None else f'{gain.t:.2f}'),
-        ('p', '', '', '' if gain.p is None else f'{gain.p:.2g}'),
+        _row('mean', [f.mean for f in figures], [d.mean for d in differences]),
+        (
+            'standard deviation',
+            *(_show(spread.stdev, '.2f') for spread in (*figures, *differences)),
+        ),
+        ('t', *no_test, *(_show(gain.t, '.2f') for gain in gains)),
+        ('p', *no_test, *(_show(gain.p, '.2g') for gain in gains)),
     ]
 
 
@@ -166,6 +170,8 @@ def judge(gain: Gain) -> str:
         p = 0.3): no gain is shown.'
     """
     mean = f'The mean difference, {gain.difference.mean:+.2f},'
+    if gain.difference.stdev is None:
+        return f'{mean} is of one seed: there is no t-test.'
     if gain.p is None:
         return f'{mean} is that of every seed: without spread there is no t-test.'
     test = f'(paired t-test, t = {gain.t:.2f}, p = {gain.p:.2g})'
@@ -175,5 +181,18 @@ def judge(gain: Gain) -> str:
     return f'{mean} is a significant {kind} {test}.'
 
 
-def _cells(changed: float, plain: float, difference: float) -> tuple[str, str, str]:
-    return f'{changed:.2f}', f'{plain:.2f}', f'{difference:+.2f}'
+def _judge_each(pairs: Pairs, gains: Sequence[Gain]) -> list[str]:
+    if len(gains) == 1:
+        return [judge(gains[0])]
+    return [f'{way}: {judge(gain)}' for way, gain in zip(pairs.ways, gains)]
+
+
+def _row(
+    name: str, figures: Sequence[float], differences: Sequence[float]
+) -> tuple[str, ...]:
+    signed = (f'{difference:+.2f}' for difference in differences)
+    return (name, *(f'{figure:.2f}' for figure in figures), *signed)
+
+
+def _show(value: float | None, form: str) -> str:
+    return '' if value is None else format(value, form)

@@ -1,7 +1,8 @@
 """A training and the test of what it gives, run once.
 
 Both are commands that the user can type as well; they are printed before they run.  A
-run that is complete is not repeated, so that an interrupted comparison goes on.
+run that is complete is not repeated, and one that was interrupted goes on from its last
+checkpoint.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,10 @@ from mmrapidnet.config.load import load_config
 from mmrapidnet.utils.errors import UserError
 
 LEAST_ITERS = 2
-# How often a shortened run logs.
+# How often a shortened run logs, and writes a checkpoint.
 _LOGGED = 20
+# In the folder of a run: a digest of all that it depends on.
+_RECIPE = 'recipe'
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,9 @@ class Run:
         arguments: What else tools/train.py is called with. Defaults to nothing.
         settings: Settings to override in the training, as 'key=value'. Defaults to
             none.
-        learns_from: Weights that another run makes and this one needs: it is complete
-            only if it is newer. Defaults to None.
+        pretrained: Weights that the backbone starts from. Defaults to None.
+        learns_from: Weights of a teacher. Defaults to None. A run is complete only if
+            it is newer than either.
     """
 
     config: Path
@@ -50,6 +55,7 @@ class Run:
     iters: int | None = None
     arguments: tuple[str | Path, ...] = ()
     settings: tuple[str, ...] = ()
+    pretrained: Path | None = None
     learns_from: Path | None = None
 
     @property
@@ -62,9 +68,22 @@ class Run:
         """The last checkpoint, once there is one."""
         return last_checkpoint(self.folder)
 
-    def metrics(self) -> dict[str, float]:
-        """What the test measured on the held-out images, once it is complete."""
-        return _read(self.test_folder)['metrics']
+    def metrics(self, split: str = 'test') -> dict[str, float]:
+        """What was measured, once the run is complete.
+
+        Args:
+            split: 'test' for the test, 'val' for the validation that ended the
+                training. Defaults to 'test'.
+
+        Returns:
+            The metrics by name.
+        """
+        folders = dict(test=self.test_folder, val=self.folder)
+        return _read(folders[split])['metrics']
+
+    def class_ious(self) -> dict[str, float]:
+        """The IoU of each class that the test measured, in percent."""
+        return {c['class']: c['IoU'] for c in _read(self.test_folder)['per_class']}
 
 
 def train_and_test(run: Run, repo: Path) -> None:
@@ -88,14 +107,17 @@ def train_and_test(run: Run, repo: Path) -> None:
             )
         print_now(f'  {relpath(run.folder)} is complete: not repeated')
         return
-    for folder in (run.folder, run.test_folder):
-        renew_folder(folder, OF_A_RUN)
     data = ('--data-root', run.data_root, '--work-dir')
+    start = ('--pretrained', run.pretrained) if run.pretrained else ()
+    options = (*start, *run.arguments, '--cfg-options')
     settings = [f'randomness.seed={run.seed}', *run.settings]
     settings += shorten_schedule(cfg, run.iters)
+    training = [run.config, *data, run.folder, *options, *settings]
+    renew_folder(run.test_folder, OF_A_RUN)
+    resume = () if _start_anew(run, cfg, training) else ('--resume', 'auto')
     run_tool(
         repo / 'tools' / 'train.py',
-        [run.config, *data, run.folder, *run.arguments, '--cfg-options', *settings],
+        [training[0], *resume, *training[1:]],
         run.folder.with_name(f'{run.folder.name}.log'),
     )
     run_tool(
@@ -105,15 +127,13 @@ def train_and_test(run: Run, repo: Path) -> None:
     )
 
 
-def add_run_arguments(
-    parser: argparse.ArgumentParser, out: Path, seeds: Sequence[int]
-) -> None:
+def add_run_arguments(parser: argparse.ArgumentParser, out: Path, seeds: str) -> None:
     """Add what a command line says of the runs of a comparison.
 
     Args:
         parser: The parser of the command line.
         out: The default folder.
-        seeds: The default seeds.
+        seeds: What the help says of the default seeds.
     """
     parser.add_argument(
         '--out',
@@ -121,7 +141,9 @@ def add_run_arguments(
         default=out,
         help='folder for runs and tables; runs that are complete there are kept',
     )
-    parser.add_argument('--seeds', type=int, nargs='+', default=seeds)
+    parser.add_argument(
+        '--seeds', type=int, nargs='+', help=f'one a run (default: {seeds})'
+    )
     parser.add_argument(
         '--iters',
         type=int,
@@ -129,10 +151,17 @@ def add_run_arguments(
     )
 
 
-def check_iters(iters: int | None) -> None:
+def check_iters(iters: int | None, option: str = '--iters') -> None:
     """Raise UserError for a length that is too short to log anything."""
     if iters is not None and iters < LEAST_ITERS:
-        raise UserError(f'--iters {iters}: give at least {LEAST_ITERS}')
+        raise UserError(f'{option} {iters}: give at least {LEAST_ITERS}')
+
+
+def check_distinct(option: str, values: Sequence[object], least: int) -> None:
+    """Raise UserError unless an option has values enough, all different."""
+    if len(values) < least or len(set(values)) != len(values):
+        given = ' '.join(map(str, values))
+        raise UserError(f'{option} {given}: give at least {least}, each once')
 
 
 def length_of(run: Run) -> int:
@@ -144,8 +173,25 @@ def _is_complete(run: Run) -> bool:
     record = run.test_folder / 'metrics.json'
     if not record.is_file():
         return False
-    source = run.learns_from
-    return source is None or source.stat().st_mtime <= record.stat().st_mtime
+    return all(time <= record.stat().st_mtime for time in _source_times(run))
+
+
+def _source_times(run: Run) -> list[float]:
+    """When the weights that a run depends on were written."""
+    sources = [path for path in (run.pretrained, run.learns_from) if path]
+    return [path.stat().st_mtime for path in sources]
+
+
+def _start_anew(run: Run, cfg: Config, training: Sequence[str | Path]) -> bool:
+    """Empty the folder of a training, unless it holds a part of the very same one."""
+    depends = [cfg.to_dict(), training, _source_times(run)]
+    recipe = sha256(json.dumps(depends, default=str).encode()).hexdigest()
+    record = run.folder / _RECIPE
+    if record.is_file() and record.read_text() == recipe:
+        return False
+    renew_folder(run.folder, OF_A_RUN)
+    record.write_text(recipe)
+    return True
 
 
 def _read(work_dir: Path) -> dict[str, Any]:
@@ -156,7 +202,7 @@ def shorten_schedule(cfg: Config, iters: int | None) -> list[str]:
     """The settings for another length: the schedule in proportion.
 
     Args:
-        cfg: A config of Shapes, counted in iterations.
+        cfg: A config of a comparison, counted in iterations: warm-up, then decay.
         iters: The length; None for the config's own.
 
     Returns:
@@ -173,7 +219,7 @@ def shorten_schedule(cfg: Config, iters: int | None) -> list[str]:
         f'param_scheduler.0.end={warm_up}',
         f'param_scheduler.1.begin={warm_up}',
         f'param_scheduler.1.end={iters}',
-        f'default_hooks.checkpoint.interval={iters}',
+        f'default_hooks.checkpoint.interval={interval}',
         f'default_hooks.logger.interval={interval}',
         f'log_processor.window_size={interval}',
     ]

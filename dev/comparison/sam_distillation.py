@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dev.comparison.backbones import median_seconds
-from dev.comparison.pairs import Pairs, check_seeds, report_pairs, run_pairs
-from dev.comparison.runs import Run, check_iters, train_and_test
+from dev.comparison.cost import median_seconds
+from dev.comparison.data_sets import write_scenes
+from dev.comparison.pairs import Pairs, report_pairs, run_pairs
+from dev.comparison.runs import Run, check_distinct, check_iters, train_and_test
 from dev.comparison.spread import Gain, Spread
-from dev.comparison.training import Place, write_scenes
+from dev.comparison.training import Place
 from dev.subprocess_steps import print_now
 from mmrapidnet.checkpoints.state_dict import read_checkpoint
 from mmrapidnet.utils.folders import make_folder
@@ -54,11 +55,11 @@ def compare_sam_distillation(
         UserError: If an argument does not fit, a step fails, or ``place.out_dir``
             holds runs of another length.
     """
-    check_seeds(seeds)
+    check_distinct('--seeds', seeds, 2)
     check_iters(iters)
     if teacher:
         read_checkpoint(str(teacher))
-    write_scenes(place)
+    write_scenes(place.dense_root)
     make_folder(place.out_dir)
     weights = teacher or _train_teacher(place, iters).checkpoint
     taught = (f'model.teacher.checkpoint={weights}',)
@@ -86,7 +87,7 @@ def compare_sam_distillation(
     )
     run_pairs(pairs, place.repo)
     note = _describe_times(pairs)
-    return {
+    gains = {
         prompt: report_pairs(
             replace(
                 pairs,
@@ -100,6 +101,7 @@ def compare_sam_distillation(
         )
         for prompt, metric in PROMPTS.items()
     }
+    return {prompt: gain for prompt, (gain,) in gains.items()}
 
 
 def _train_teacher(place: Place, iters: int | None) -> Run:
@@ -109,10 +111,7 @@ def _train_teacher(place: Place, iters: int | None) -> Run:
     train_and_test(segmenter, place.repo)
     print_now('the teacher, with RepViT-M0.6')
     weights = segmenter.checkpoint
-    start = ('--pretrained', weights)
-    teacher = _run(
-        place, TEACHER, 'sam_teacher', 0, iters, arguments=start, learns_from=weights
-    )
+    teacher = _run(place, TEACHER, 'sam_teacher', 0, iters, pretrained=weights)
     train_and_test(teacher, place.repo)
     return teacher
 

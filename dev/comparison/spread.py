@@ -50,8 +50,9 @@ class Gain:
         changed: With the change.
         plain: Without it, of the same seeds in the same order.
         difference: The first less the second, seed by seed.
-        t: The statistic of a paired t-test; None if all differences are equal.
-        p: Its two-sided p-value; None if all differences are equal.
+        t: The statistic of a paired t-test; None of a single seed, or if all
+            differences are equal.
+        p: Its two-sided p-value; None where there is no t.
     """
 
     changed: Spread
@@ -65,7 +66,7 @@ class Gain:
         """Compute the difference and test whether it is more than noise.
 
         Args:
-            changed: At least two figures.
+            changed: Figures, one a seed.
             plain: As many, of the same seeds.
 
         Returns:

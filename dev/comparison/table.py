@@ -1,4 +1,4 @@
-"""A table on the terminal, as Markdown for a page, and as JSON to compute with."""
+"""Tables on the terminal, as Markdown for a page, and as JSON to compute with."""
 
 from __future__ import annotations
 
@@ -19,34 +19,35 @@ from mmrapidnet.utils.env import processor_name
 def report(
     path: Path,
     title: str,
-    table: Sequence[tuple[str, ...]],
+    tables: Sequence[Sequence[tuple[str, ...]]],
     footnote: str,
     command: str,
     record: dict[str, Any],
 ) -> None:
-    """Print a table and write it to files, with what it was measured on.
+    """Print tables and write them to files, with what they were measured on.
 
     Args:
         path: Of the files, without suffix: ``.json`` and ``.md`` are written.
-        title: What the table shows, such as 'Shapes, 440 iterations'.
-        table: The header, then the cells of each row.
-        footnote: How to read it.
-        command: The command that measured it.
+        title: What they show, such as 'Shapes, 440 iterations'.
+        tables: Of each the header, then the cells of each row.
+        footnote: How to read them.
+        command: The command that measured it all.
         record: What the JSON is to hold besides.
     """
     context = dict(processor=processor_name(), torch=torch.__version__, command=command)
-    header, *body = table
     content = json.dumps({**context, **record}, indent=2)
     path.with_name(f'{path.name}.json').write_text(content + '\n')
+    drawn = '\n\n'.join(make_table(header, body) for header, *body in tables)
     path.with_name(f'{path.name}.md').write_text(
         f'{title}. Measured on {context["processor"]}, torch {context["torch"]}, with\n'
-        f'`{command}`.\n\n{make_table(header, body)}\n\n{footnote}\n'
+        f'`{command}`.\n\n{drawn}\n\n{footnote}\n'
     )
 
-    printed = Table(*header, title=title)
-    for cells in body:
-        printed.add_row(*cells)
     console = Console()
-    console.print(printed)
+    for header, *body in tables:
+        printed = Table(*header, title=title)
+        for cells in body:
+            printed.add_row(*cells)
+        console.print(printed)
     console.print(footnote)
     console.print(f'written to {relpath(path)}.{{json,md}}')

@@ -1,8 +1,6 @@
-"""What a teacher, and what pre-training, is worth on Shapes.
+"""What a teacher is worth on Shapes, to a small student whose labels are noisy.
 
-Both start from the same classifier, RapidNet-Ti trained on clean labels of the single
-objects of Shapes: it teaches a small student whose labels are noisy, and its backbone
-starts a segmenter that sees few scenes.
+The teacher is RapidNet-Ti, trained on clean labels of the single objects of Shapes.
 """
 
 from __future__ import annotations
@@ -12,21 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dev.comparison.label_noise import write_noisy_labels
-from dev.comparison.pairs import Pairs, check_seeds, compare_pairs
-from dev.comparison.runs import Run, check_iters, train_and_test
+from dev.comparison.pairs import Pairs, compare_pairs
+from dev.comparison.runs import Run, check_distinct, check_iters, train_and_test
 from dev.comparison.spread import Gain
 from dev.subprocess_steps import print_now, relpath
-from mmrapidnet.datasets.shapes import write_shapes, write_shapes_cls
+from mmrapidnet.datasets.shapes import write_shapes_cls
 from mmrapidnet.utils.errors import UserError
 from mmrapidnet.utils.folders import make_folder
 
 CLASSIFIER = 'rapidnet_ti_shapescls.py'
 STUDENT = 'rapidnet_slim_shapescls.py'
-SEGMENTER = 'semfpn_rapidnet_ti_shapes.py'
 SEEDS = (0, 1, 2, 3, 4)
 NOISE = 0.5
-IMAGES = 100
-SEGMENTER_ITERS = 160
 TOP1 = 'accuracy/top1'
 
 
@@ -36,8 +31,9 @@ class Place:
 
     Attributes:
         repo: The repository, with ``configs/`` and ``tools/``.
-        cls_root: Where the single objects of Shapes are, or go if nothing is there.
-        dense_root: The same of its scenes.
+        cls_root: Where the images to classify are.  Shapes is written there if nothing
+            is.
+        dense_root: The same of the images to segment.
         out_dir: Where runs and tables go.
     """
 
@@ -75,7 +71,7 @@ def compare_distillation(
         UserError: If an argument does not fit, a step fails, or ``out_dir`` holds runs
             of another length.
     """
-    check_seeds(seeds)
+    check_distinct('--seeds', seeds, 2)
     check_iters(iters)
     if not 0 <= noise < 1:
         raise UserError(
@@ -122,81 +118,8 @@ def compare_distillation(
     )
     path = place.out_dir / f'distillation_{level}'
     record = dict(noise=noise, teacher_top1=top1)
-    return compare_pairs(pairs, place.repo, path, command, record)
-
-
-def compare_pretraining(
-    place: Place,
-    seeds: Sequence[int] = SEEDS,
-    images: int = IMAGES,
-    iters: int | None = None,
-    command: str = '',
-) -> Gain:
-    """Train a segmenter from the classifier's backbone and from scratch.
-
-    Args:
-        place: Where things are.
-        seeds: Of weights, order and augmentation; at least two.  Defaults to 0 to 4.
-        images: How many scenes to train on.  Defaults to 100.
-        iters: Iterations of every training.  Defaults to the classifier's own and 160
-            for the segmenters.
-        command: The command to name in the table.
-
-    Returns:
-        What the pre-training brings, in percent of mIoU on the held-out images.
-
-    Raises:
-        UserError: If an argument does not fit, a step fails, or ``out_dir`` holds runs
-            of another length.
-    """
-    check_seeds(seeds)
-    check_iters(iters)
-    if images < 1:
-        raise UserError(f'--images {images}: give at least 1')
-    classifier = _train_classifier(place, iters)
-    write_scenes(place)
-
-    def segmenter(name: str, seed: int, *arguments: str | Path, **options: Path) -> Run:
-        return Run(
-            config=place.config(SEGMENTER),
-            data_root=place.dense_root / 'ade',
-            folder=place.out_dir / f'segmenter_{images}images_{name}_seed{seed}',
-            seed=seed,
-            iters=iters or SEGMENTER_ITERS,
-            arguments=arguments,
-            settings=(f'train_dataloader.dataset.indices={images}',),
-            **options,
-        )
-
-    weights = classifier.checkpoint
-    start = ('--pretrained', weights)
-    pairs = Pairs(
-        title=f'mIoU, %, of Semantic FPN on {images} scenes',
-        metric='mIoU',
-        ways=('pre-trained', 'from scratch'),
-        runs={
-            seed: (
-                segmenter('pretrained', seed, *start, learns_from=weights),
-                segmenter('scratch', seed),
-            )
-            for seed in seeds
-        },
-        note=(
-            'The backbone, RapidNet-Ti, starts from the classifier of single objects '
-            'or from random weights.'
-        ),
-    )
-    path = place.out_dir / f'pretraining_{images}images'
-    return compare_pairs(pairs, place.repo, path, command, dict(images=images))
-
-
-def write_scenes(place: Place) -> None:
-    """Write the scenes of Shapes, unless they are there already."""
-    if not place.dense_root.exists():
-        print_now(
-            f'Shapes, a data set drawn on the spot, into {relpath(place.dense_root)}'
-        )
-        write_shapes(place.dense_root, progress=True)
+    (gain,) = compare_pairs(pairs, place.repo, path, command, record)
+    return gain
 
 
 def _train_classifier(place: Place, iters: int | None) -> Run:

@@ -64,7 +64,7 @@ def test_both_ways_of_each_seed(place, calls):
         ('1', '84.00', '72.00', '+12.00'),
     ]
     record = json.loads((place.out_dir / 'sam_distillation_1_click.json').read_text())
-    assert record['difference']['mean'] == pytest.approx(-1.0)
+    assert record['gains'][0]['difference']['mean'] == pytest.approx(-1.0)
 
     segmenter, teacher, *students = calls
     assert segmenter[0] == 'semfpn_repvit_m0_6_shapes.py'

@@ -61,6 +61,12 @@ def test_equal_differences_have_no_test():
     assert '+1.00, is that of every seed: without spread' in judge(gain)
 
 
+def test_one_seed_has_no_test():
+    gain = Gain.of([3.0], [2.0])
+    assert (gain.t, gain.p, gain.significant) == (None, None, False)
+    assert '+1.00, is of one seed: there is no t-test' in judge(gain)
+
+
 def test_pairs_are_complete():
     with pytest.raises(ValueError, match='shorter'):
         Gain.of([1.0, 2.0, 3.0], [1.0, 2.0])

@@ -1,4 +1,4 @@
-"""What a teacher and what pre-training is worth: made-up runs, and real ones."""
+"""What a teacher is worth: made-up runs, and real ones."""
 
 import json
 import math
@@ -14,7 +14,8 @@ from helpers.tables import read_rows
 from helpers.tool_server import fork_tool
 
 from dev.comparison import runs
-from dev.comparison.training import Place, compare_distillation, compare_pretraining
+from dev.comparison.data_sets import write_scenes
+from dev.comparison.training import Place, compare_distillation
 from mmrapidnet.datasets.shapes import CLS_CLASSES, write_shapes_cls
 from mmrapidnet.utils.errors import UserError
 
@@ -51,23 +52,11 @@ def calls(monkeypatch):
         if tool.name != 'train.py':
             return
         figure = 40.0 + len(made) % 3
-        metrics = dict(top1(figure), mIoU=figure)
-        given = re.search(r'max_iters=(\d+)', ' '.join(arguments))
-        length = int(given[1]) if given else LENGTHS[Path(config).name]
-        make_run(log.with_name(log.name.removesuffix('.log')), metrics, length)
+        length = LENGTHS[Path(config).name]
+        make_run(log.with_name(log.name.removesuffix('.log')), top1(figure), length)
 
     monkeypatch.setattr(runs, 'run_tool', pretend)
     return made
-
-
-@pytest.fixture
-def no_tools(monkeypatch):
-    """No run may start."""
-
-    def fail(*arguments):
-        raise AssertionError(arguments)
-
-    monkeypatch.setattr(runs, 'run_tool', fail)
 
 
 def trained(calls) -> list[tuple[str, list[str]]]:
@@ -112,9 +101,10 @@ def test_table_of_finished_runs(place, no_tools, capsys):
     record = json.loads((place.out_dir / 'distillation_noise50.json').read_text())
     assert (record['noise'], record['teacher_top1']) == (0.5, 97.5)
     assert record['seeds'] == [0, 1, 2, 3, 4]
-    assert record['difference']['mean'] == 9.0
-    assert record['significant'] is True
-    assert math.isclose(record['t'], 9 / math.sqrt(0.5))
+    (found,) = record['gains']
+    assert (found['way'], found['difference']['mean']) == ('with a teacher', 9.0)
+    assert found['significant'] is True
+    assert math.isclose(found['t'], 9 / math.sqrt(0.5))
     printed = capsys.readouterr().out
     assert printed.count('is complete: not repeated') == 11
     assert re.search(r' p +│ +│ +│ 0.00022 ', printed)
@@ -166,38 +156,6 @@ def test_students_differ_in_the_teacher_alone(place, calls):
     assert (place.out_dir / 'distillation_noise12.5.json').is_file()
 
 
-def test_segmenters_differ_in_their_start_alone(place, calls):
-    compare_pretraining(place, seeds=[3, 1], images=8)
-    classifier, *segmenters = trained(calls)
-    weights = f'{place.out_dir}/classifier/iter_1200.pth'
-    common = [
-        'train_dataloader.dataset.indices=8',
-        'train_cfg.max_iters=160',
-        'train_cfg.val_interval=160',
-        # 50 of 440 iterations warm up.
-        'param_scheduler.0.end=18',
-        'param_scheduler.1.begin=18',
-        'param_scheduler.1.end=160',
-        'default_hooks.checkpoint.interval=160',
-        'default_hooks.logger.interval=8',
-        'log_processor.window_size=8',
-    ]
-    assert classifier[0] == f'{REPO}/configs/rapidnet_ti_shapescls.py'
-    for (config, arguments), seed, start in zip(
-        segmenters, (3, 3, 1, 1), (['--pretrained', weights], []) * 2, strict=True
-    ):
-        assert config == f'{REPO}/configs/semfpn_rapidnet_ti_shapes.py'
-        assert arguments[1] == f'{place.dense_root}/ade'
-        options = ['--cfg-options', f'randomness.seed={seed}']
-        assert arguments[4:] == [*start, *options, *common]
-    # Runs on other scenes are others.
-    names = [Path(arguments[3]).name for _, arguments in segmenters[:2]]
-    assert names == [f'segmenter_8images_{n}_seed3' for n in ('pretrained', 'scratch')]
-    page = (place.out_dir / 'pretraining_8images.md').read_text()
-    assert read_rows(page)[0] == ('seed', 'pre-trained', 'from scratch', 'difference')
-    assert page.startswith('mIoU, %, of Semantic FPN on 8 scenes, 160 iterations. ')
-
-
 def test_students_of_another_teacher_are_taught_anew(place, calls):
     compare_distillation(place, seeds=[0, 1])
     count = len(calls)
@@ -216,36 +174,33 @@ def test_runs_of_another_length_are_not_mixed_in(place, no_tools):
 
 def test_data_sets_are_drawn_where_there_are_none(place, calls, tmp_path, monkeypatch):
     drawn = []
-    for name in ('write_shapes', 'write_shapes_cls'):
 
-        def draw(root, progress, name=name):
-            drawn.append((name, root))
-            (root / 'train' / 'a').mkdir(parents=True)
+    def draw(root, progress):
+        drawn.append(root)
+        (root / 'train' / 'a').mkdir(parents=True)
 
-        monkeypatch.setattr(f'dev.comparison.training.{name}', draw)
+    monkeypatch.setattr('dev.comparison.training.write_shapes_cls', draw)
+    monkeypatch.setattr('dev.comparison.data_sets.write_shapes', draw)
     place = Place(REPO, tmp_path / 'single', tmp_path / 'scenes', tmp_path / 'out')
     for _ in range(2):
-        compare_pretraining(place, seeds=[0, 1])
-    assert drawn == [
-        ('write_shapes_cls', tmp_path / 'single'),
-        ('write_shapes', tmp_path / 'scenes'),
-    ]
+        compare_distillation(place, seeds=[0, 1])
+        write_scenes(place.dense_root)
+    assert drawn == [tmp_path / 'single', tmp_path / 'scenes']
 
 
 @pytest.mark.parametrize(
-    ('compare', 'arguments', 'message'),
+    ('arguments', 'message'),
     [
-        (compare_distillation, dict(seeds=[0]), '--seeds 0: give at least two, each'),
-        (compare_pretraining, dict(seeds=[1, 1]), '--seeds 1 1: give at least two, '),
-        (compare_distillation, dict(iters=1), '--iters 1: give at least 2'),
-        (compare_distillation, dict(noise=1.0), '--noise 1.0: give a share of the lab'),
-        (compare_distillation, dict(noise=-0.1), '--noise -0.1: give a share of the'),
-        (compare_pretraining, dict(images=0), '--images 0: give at least 1'),
+        (dict(seeds=[0]), '--seeds 0: give at least 2, each once'),
+        (dict(seeds=[1, 1]), '--seeds 1 1: give at least 2, each once'),
+        (dict(iters=1), '--iters 1: give at least 2'),
+        (dict(noise=1.0), '--noise 1.0: give a share of the labels'),
+        (dict(noise=-0.1), '--noise -0.1: give a share of the labels'),
     ],
 )
-def test_arguments_that_do_not_fit(compare, arguments, message, place):
+def test_arguments_that_do_not_fit(arguments, message, place):
     with pytest.raises(UserError, match=f'^{message}'):
-        compare(place, **arguments)
+        compare_distillation(place, **arguments)
     assert not place.out_dir.exists()
 
 
@@ -261,18 +216,18 @@ def test_the_command_line_on_finished_runs(place):
     assert record['command'].startswith('python -m dev.compare_training distillation')
     assert record['command'].endswith('--seeds 0 1')
 
-    done = fork_tool('dev/compare_training.py', 'pretraining', *where, '--seeds', '0')
-    assert_one_line_error(done, '--seeds 0: give at least two, each once')
+    done = fork_tool('dev/compare_training.py', 'distillation', *where, '--seeds', '0')
+    assert_one_line_error(done, '--seeds 0: give at least 2, each once')
 
 
 @pytest.mark.slow
-def test_the_command_line_trains(cls_root, shapes_root, tmp_path):
+def test_the_command_line_trains(cls_root, tmp_path):
     out = tmp_path / 'out'
-    common = (
+    done = fork_tool(
+        'dev/compare_training.py',
+        'distillation',
         '--cls-root',
         cls_root,
-        '--dense-root',
-        shapes_root,
         '--out',
         out,
         '--seeds',
@@ -280,34 +235,17 @@ def test_the_command_line_trains(cls_root, shapes_root, tmp_path):
         '1',
         '--iters',
         '2',
+        '--noise',
+        '0.25',
     )
-    students = [
-        f'student_noise25_{n}_seed{s}' for s in '01' for n in ('taught', 'alone')
-    ]
-    segmenters = [
-        f'segmenter_4images_{n}_seed{s}'
-        for s in '01'
-        for n in ('pretrained', 'scratch')
-    ]
-    for what, option, metric, names in (
-        ('distillation', ('--noise', '0.25'), 'accuracy/top1', students),
-        ('pretraining', ('--images', '4'), 'mIoU', segmenters),
-    ):
-        done = fork_tool('dev/compare_training.py', what, *common, *option)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        (path,) = out.glob(f'{what}_*.json')
-        record = json.loads(path.read_text())
-        values = []
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    (found,) = json.loads((out / 'distillation_noise25.json').read_text())['gains']
+    for way, values in (('taught', 'changed'), ('alone', 'plain')):
+        names = [f'student_noise25_{way}_seed{seed}' for seed in '01']
+        tests = [out / f'{name}_test' / 'metrics.json' for name in names]
+        metrics = [json.loads(test.read_text())['metrics'] for test in tests]
+        assert found[values]['values'] == [m['accuracy/top1'] for m in metrics]
         for name in names:
-            test = json.loads((out / f'{name}_test' / 'metrics.json').read_text())
-            values.append(test['metrics'][metric])
-            assert 'Iter(train) [2/2]' in (out / f'{name}.log').read_text()
-        assert record['changed']['values'] == values[::2]
-        assert record['plain']['values'] == values[1::2]
-    taught, alone = ((out / f'{name}.log').read_text() for name in students[:2])
-    assert 'loss_dist' in taught and 'loss_dist' not in alone
-    started, scratch = ((out / f'{name}.log').read_text() for name in segmenters[:2])
-    assert re.search(
-        r'RapidNet: matched 507 of 507 tensors with \S+classifier', started
-    )
-    assert 'the backbone starts from random weights' in scratch
+            log = (out / f'{name}.log').read_text()
+            assert 'Iter(train) [2/2]' in log
+            assert ('loss_dist' in log) == (way == 'taught')
