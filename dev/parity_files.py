@@ -18,6 +18,7 @@ from dev.parity_tables import Cell
 from dev.subprocess_steps import print_now, run_tool
 from mmrapidnet.apis.auto_precision import WHOLE
 from mmrapidnet.checkpoints.save import sha256_of
+from mmrapidnet.compat.coco_metric import count_detections
 from mmrapidnet.config.evaluators import list_metrics
 from mmrapidnet.config.libraries import require_library
 from mmrapidnet.config.load import load_config
@@ -205,10 +206,12 @@ def run_test(
 def _measure_points(model: Model, work_dir: Path) -> dict[str, float]:
     """Mmdet rounds to a tenth of a point, which is all that a file may be off by."""
     points = {}
+    evaluator = model.cfg.test_evaluator
+    counted = count_detections(evaluator.get('proposal_nums', (100, 300, 1000)))
     for metric in model.metrics:
         kind = _iou_kind(metric)
         detections = work_dir / f'detections.{kind}.json'
-        found = measure_map(model.cfg.test_evaluator.ann_file, detections, kind)
+        found = measure_map(evaluator.ann_file, detections, kind, counted)
         points[metric.name] = found * metric.scale
     return points
 

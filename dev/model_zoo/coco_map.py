@@ -10,17 +10,20 @@ from pathlib import Path
 from mmrapidnet.datasets.check.coco.ids import number_annotations
 
 
-def measure_map(annotations: str | Path, detections: str | Path, kind: str) -> float:
+def measure_map(
+    annotations: str | Path, detections: str | Path, kind: str, counted: int = 100
+) -> float:
     """Evaluate detections in COCO's format as mmdet's ``CocoMetric`` does.
 
     Args:
         annotations: The ground truth, a COCO file.
         detections: What ``CocoMetric`` wrote with ``outfile_prefix``.
         kind: 'bbox' or 'segm'.
+        counted: Detections an image that count, those of the highest scores. Defaults
+            to 100.
 
     Returns:
-        The mean over IoU thresholds 0.50 to 0.95, all sizes, at most 100 detections
-        an image; from 0 to 1.
+        The mean over IoU thresholds 0.50 to 0.95 and all sizes; from 0 to 1.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -36,7 +39,9 @@ def measure_map(annotations: str | Path, detections: str | Path, kind: str) -> f
         number_annotations(truth.dataset['annotations'])
         truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes(found), kind)
+        evaluation.params.maxDets = [counted]
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
-    return float(evaluation.stats[0])
+    # Axes: threshold, recall, class, size (all of them first), number of detections.
+    precision = evaluation.eval['precision'][..., 0, 0]
+    return float(precision[precision > -1].mean())

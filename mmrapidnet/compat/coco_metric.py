@@ -11,6 +11,9 @@ Reason:
     ``classwise=True`` the figure of a class has the same name for boxes and for masks,
     so that one of the two is lost, and it is NaN for a class without objects, which is
     no JSON.
+    Without ``use_mp_eval`` its ``mAP`` is of 100 detections an image, whatever
+    ``proposal_nums`` says, and -1 where 100 is none of them; ``mAP_50`` and the others
+    count as many as the last says.
 
 Condition:
     mmdet's metric is imported.
@@ -23,19 +26,26 @@ What it does:
     Figures of a class that are asked for boxes and masks are named as those of all
     classes are, ``bbox_<class>_precision`` and ``segm_<class>_precision``; that of a
     class without objects is None.
+    Where 100 is none of ``proposal_nums``, ``mAP`` counts as many detections as the
+    others do: the last of them.  An image with more than 100 objects needs it.
 """
 
 from __future__ import annotations
 
+import io
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from types import ModuleType
 from typing import Any
 
 from mmrapidnet.compat.patching import when_imported, wrap
 from mmrapidnet.datasets.check.evaluators import find_contradiction
 from mmrapidnet.utils.errors import UserError
+
+# Detections an image that COCO's AP counts.
+_USUAL = 100
 
 
 def apply() -> None:
@@ -48,6 +58,23 @@ def _patch(module: ModuleType) -> None:
     wrap(module.CocoMetric, 'results2json', _take_those_tested)
     wrap(module.CocoMetric, 'compute_metrics', _name_kinds)
     wrap(module.COCO, 'loadRes', _load_results)
+    wrap(module.COCOeval, 'summarize', _count_all)
+
+
+def count_detections(proposal_nums: Sequence[int]) -> int:
+    """Say how many detections an image the ``mAP`` of ``CocoMetric`` counts.
+
+    Args:
+        proposal_nums: That of the metric.
+
+    Returns:
+        100 if it is among them, as it is by default; else the last.
+
+    Examples:
+        >>> count_detections((100, 300, 1000)), count_detections((1, 10, 500))
+        (100, 500)
+    """
+    return _USUAL if _USUAL in proposal_nums else proposal_nums[-1]
 
 
 def _note_paths(
@@ -96,6 +123,24 @@ def _load_results(stock: Callable[..., Any], self: Any, results: Any) -> Any:
     found.dataset['annotations'] = []
     found.createIndex()
     return found
+
+
+def _count_all(stock: Callable[..., None], self: Any) -> None:
+    counted = count_detections(self.params.maxDets)
+    if counted == _USUAL:
+        stock(self)
+        return
+    with redirect_stdout(io.StringIO()) as said:
+        stock(self)
+    # Objects of any size, and the most detections.
+    precision = self.eval['precision'][..., 0, -1]
+    known = precision[precision > -1]
+    self.stats[0] = known.mean() if known.size else -1
+    missing, found = (
+        f'maxDets={number:>3d} ] = {value:0.3f}'
+        for number, value in ((_USUAL, -1), (counted, self.stats[0]))
+    )
+    print(said.getvalue().replace(missing, found, 1), end='')
 
 
 def _name_kinds(

@@ -100,3 +100,59 @@ def test_classes_have_figures_of_boxes_and_of_masks(ann_file):
     assert alone['coco/cat_precision'] == 1.0
     assert alone['coco/bird_precision'] is None
     assert alone['coco/bbox_mAP'] == 0.5
+
+
+def crowd(tmp_path):
+    """An image of 120 objects in a grid, all of which are found."""
+    boxes = [(10 * x, 10 * y, 8, 8) for x in range(12) for y in range(10)]
+    annotations = [
+        {
+            'id': number,
+            'image_id': 1,
+            'category_id': 1,
+            'bbox': [x, y, w, h],
+            'area': w * h,
+            'iscrowd': 0,
+            'segmentation': [[x, y, x + w, y, x + w, y + h, x, y + h]],
+        }
+        for number, (x, y, w, h) in enumerate(boxes, 1)
+    ]
+    content = {
+        'images': [{'id': 1, 'file_name': '1.jpg', 'height': 100, 'width': 120}],
+        'annotations': annotations,
+        'categories': [{'id': 1, 'name': 'cell'}],
+    }
+    path = tmp_path / 'crowd.json'
+    path.write_text(json.dumps(content))
+    masks = torch.zeros(len(boxes), 100, 120, dtype=torch.bool)
+    for mask, (x, y, w, h) in zip(masks, boxes):
+        mask[y : y + h, x : x + w] = True
+    predicted = {
+        'bboxes': torch.tensor([[x, y, x + w, y + h] for x, y, w, h in boxes]).float(),
+        'labels': torch.zeros(len(boxes), dtype=torch.long),
+        'scores': torch.linspace(0.9, 0.5, len(boxes)),
+        'masks': masks,
+    }
+    sample = {'img_id': 1, 'ori_shape': (100, 120), 'pred_instances': predicted}
+    return str(path), sample
+
+
+@pytest.mark.parametrize('use_mp_eval', [False, True])
+def test_more_than_a_hundred_detections_count(use_mp_eval, tmp_path, capsys):
+    path, sample = crowd(tmp_path)
+    figures = {}
+    for nums in ((1, 10, 500), (1, 10, 100)):
+        metric = CocoMetric(
+            path, ['bbox', 'segm'], proposal_nums=nums, use_mp_eval=use_mp_eval
+        )
+        metric.dataset_meta = {'classes': ('cell',)}
+        metric.process({}, [sample])
+        figures[nums[-1]] = metric.evaluate(size=1)
+    for kind in ('bbox', 'segm'):
+        assert figures[500][f'coco/{kind}_mAP'] == 1.0
+        # A hundred of 120: of 101 recalls those up to 0.83 have precision 1.
+        assert figures[100][f'coco/{kind}_mAP'] == round(84 / 101, 3)
+        assert figures[100][f'coco/{kind}_mAP_50'] == round(84 / 101, 3)
+    said = capsys.readouterr().out
+    assert said.count('area=   all | maxDets=500 ] = 1.000') >= 4
+    assert '] = -1.000' not in said.split('area= small')[0]

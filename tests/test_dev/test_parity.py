@@ -140,7 +140,8 @@ def test_a_detector_keeps_its_digits(tools, checkpoint, tmp_path, monkeypatch):
     commands, _ = tools
     found = {'bbox': 0.53417, 'segm': 0.48712}
 
-    def measure(annotations, detections, kind):
+    def measure(annotations, detections, kind, counted):
+        assert counted == 100
         assert annotations == 'data/shapes/coco/annotations/instances_val2017.json'
         assert detections.name == f'detections.{kind}.json'
         return found[kind]
@@ -166,6 +167,17 @@ def test_a_detector_of_boxes_alone(tools, checkpoint, tmp_path, monkeypatch):
     config.write_text(f"_base_ = '{DETECTOR}'\ntest_evaluator = dict(metric=())\n")
     with pytest.raises(UserError, match='is tested by none of bbox and segm of Coco'):
         parity.check_parity(models, tmp_path / 'out', ['onnx'])
+
+
+def test_a_detector_counts_what_its_metric_counts(
+    tools, checkpoint, tmp_path, monkeypatch
+):
+    config = tmp_path / 'crowded_coco.py'
+    nums = 'test_evaluator = dict(proposal_nums=(1, 10, 500))'
+    config.write_text(f"_base_ = '{DETECTOR}'\n{nums}\n")
+    monkeypatch.setattr(parity_files, 'measure_map', lambda *args: args[3] / 1000)
+    cells = parity.check_parity([(str(config), checkpoint)], tmp_path / 'out', [])
+    assert cells[0].metrics == {'box AP': 50.0, 'mask AP': 50.0}
 
 
 def test_what_is_left_out(monkeypatch, capsys):
@@ -219,6 +231,9 @@ def test_map_by_hand(first, tmp_path):
     # Of 101 recalls those up to 0.5 are reached by the first alone.
     expected = (3 * 1 + 7 * 51 / 101) / 10
     assert measure_map(annotations, detections, 'bbox') == pytest.approx(expected)
+    # Of the best detection alone the recall ends at 0.5.
+    alone = measure_map(annotations, detections, 'bbox', 1)
+    assert alone == pytest.approx(51 / 101)
     detections.write_text('[]')
     assert measure_map(annotations, detections, 'bbox') == 0
 
