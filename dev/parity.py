@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from dev.model_zoo.markdown import place_in_page
+from dev.models_argument import add_models_argument, pair_models
 from dev.parity_files import REPO, Model, list_files, measure_file, run_test
 from dev.parity_tables import BOUNDS, FUSED, PYTORCH, Cell, print_tables, to_markdown
 from dev.subprocess_steps import own_command, print_now, relpath
@@ -129,12 +130,7 @@ def _raise_beyond(cells: Sequence[Cell]) -> None:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'models',
-        nargs='+',
-        metavar='CONFIG CHECKPOINT',
-        help='config file and checkpoint of each model',
-    )
+    add_models_argument(parser)
     parser.add_argument(
         '--formats', nargs='+', choices=FORMATS, default=FORMATS, help='default: all'
     )
@@ -153,10 +149,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     compat.apply()
-    if len(args.models) % 2:
-        raise UserError(f'{" ".join(args.models)}: give a checkpoint after each config')
     check_parity(
-        list(zip(args.models[::2], args.models[1::2], strict=True)),
+        pair_models(args.models),
         args.out,
         args.formats,
         args.into,
