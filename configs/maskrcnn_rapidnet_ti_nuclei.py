@@ -1,5 +1,6 @@
-# Mask R-CNN for nuclei: small anchors, and room for the 375 objects that an image of the
-# whole set can have. With --pretrained from a classifier of rapidnet_ti_tinyimagenet.
+# Mask R-CNN for nuclei, from scratch on two CPU cores: small anchors, and room for the 375
+# objects that an image of the whole set can have. With --pretrained from a classifier of
+# rapidnet_ti_tinyimagenet.
 _base_ = [
     '_base_/models/maskrcnn_rapidnet_s.py',
     '_base_/datasets/nuclei.py',
@@ -7,8 +8,11 @@ _base_ = [
     '_base_/schedules/shapes.py',
 ]
 
-max_iters = 700
+max_iters = 1200
 
+# From 12 to 271 pixels. Of the nuclei at the scale of testing 98.5 % overlap one of these
+# anchors by an IoU of 0.5 and 55 % by 0.7; of a single scale of 4, 93 % and 31 %.
+anchor_scales = [3.0, 4.24]
 # Two samples a bin instead of as many as pixels: the objects are small.
 roi_layer = dict(sampling_ratio=2)
 model = dict(
@@ -20,7 +24,9 @@ model = dict(
         layer_scale_init_value=0.1,
     ),
     neck=dict(out_channels=64),
-    rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[4])),
+    rpn_head=dict(
+        in_channels=64, feat_channels=64, anchor_generator=dict(scales=anchor_scales)
+    ),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=64, roi_layer=roi_layer),
         bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=1),
@@ -30,15 +36,14 @@ model = dict(
         ),
     ),
     train_cfg=dict(
+        # A crop holds 9 nuclei in the median, 38 in one of twenty, 108 at the most.
         rpn_proposal=dict(nms_pre=1000, max_per_img=500),
-        rcnn=dict(sampler=dict(num=192)),
+        rcnn=dict(sampler=dict(num=128)),
     ),
     test_cfg=dict(rpn=dict(nms_pre=2000, max_per_img=1000), rcnn=dict(max_per_img=500)),
 )
 
-train_cfg = dict(
-    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters // 2
-)
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 2)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=max_iters),
