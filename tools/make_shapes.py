@@ -2,10 +2,8 @@
 
 import argparse
 
-from rich.console import Console
-from rich.table import Table
-
 from mmrapidnet.apis.cli import main_guard
+from mmrapidnet.apis.report import report_data_set
 from mmrapidnet.datasets.shapes import (
     DEFAULT_CLS_SPLITS,
     DEFAULT_SPLITS,
@@ -61,11 +59,7 @@ def main() -> None:
         progress=True,
         **options,
     )
-    table = Table('', *statistics, title=f'Shapes in {args.out}')
-    for figure in statistics['train']:
-        values = (split[figure] for split in statistics.values())
-        table.add_row(figure.replace('_', ' '), *map(str, values))
-    Console().print(table)
+    report_data_set(statistics, f'Shapes in {args.out}')
 
 
 if __name__ == '__main__':

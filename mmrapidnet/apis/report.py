@@ -1,4 +1,4 @@
-"""Metrics at the end of a run: a table to read and a file to compute with."""
+"""What a run ends with: a table to read, and of metrics a file to compute with."""
 
 from __future__ import annotations
 
@@ -48,3 +48,17 @@ def report_metrics(
     console = Console()
     console.print(table)
     console.print(f'written to {path}', soft_wrap=True)
+
+
+def report_data_set(statistics: dict[str, dict[str, Any]], title: str) -> None:
+    """Print the figures of a data set that was written, with a column for each split.
+
+    Args:
+        statistics: For each split its figures, the same of all.
+        title: Title of the table.
+    """
+    table = Table('', *statistics, title=title)
+    for figure in next(iter(statistics.values())):
+        values = (split[figure] for split in statistics.values())
+        table.add_row(figure.replace('_', ' '), *map(str, values))
+    Console().print(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,6 +66,39 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to write to, which takes its name when all is written.
+
+    If anything fails, an interruption included, nothing is left of it.  Its many files
+    are not synced to the disk one by one: they can be made again.
+
+    Args:
+        folder: What it is to be called; by the end there must be no such folder, or an
+            empty one.  Those above it are made if they are missing.
+
+    Yields:
+        The folder under a temporary name, beside where it is to be.
+
+    Raises:
+        OSError: If it cannot be made or named.
+
+    Examples:
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     with new_folder(Path(place) / 'new') as folder:
+        ...         _ = (folder / 'a.txt').write_text('whole')
+        ...     (Path(place) / 'new' / 'a.txt').read_text()
+        'whole'
+    """
+    partial = folder.with_name(f'.{folder.name}.{os.getpid()}{PARTIAL}')
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager

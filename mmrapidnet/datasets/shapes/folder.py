@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 from rich.progress import track
 
+from mmrapidnet.utils.atomic import new_folder
 from mmrapidnet.utils.errors import UserError
 from mmrapidnet.utils.folders import check_only
 
@@ -68,36 +67,19 @@ def write_folder(
                 f'{parameters}: give another folder, or ask to overwrite it'
             )
         check_only(root, [*contents, MARKER])
-    partial = root.with_name(f'.{root.name}.{os.getpid()}.partial')
     try:
-        partial.mkdir(parents=True)
-        statistics = {}
-        for split, count in parameters['splits'].items():
-            images = track(range(count), f'Shapes, {split}', disable=not progress)
-            statistics[split] = write_split(partial, split, images, parameters)
-        marker = {'parameters': parameters, 'statistics': statistics}
-        (partial / MARKER).write_text(json.dumps(marker, indent=2) + '\n')
-        if found:
-            shutil.rmtree(root)
-        partial.rename(root)
+        with new_folder(root) as partial:
+            statistics = {}
+            for split, count in parameters['splits'].items():
+                images = track(range(count), f'Shapes, {split}', disable=not progress)
+                statistics[split] = write_split(partial, split, images, parameters)
+            marker = {'parameters': parameters, 'statistics': statistics}
+            (partial / MARKER).write_text(json.dumps(marker, indent=2) + '\n')
+            if found:
+                shutil.rmtree(root)
     except OSError as error:
         raise UserError(f'cannot write Shapes to {root}: {error}') from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return statistics
-
-
-def save(image: np.ndarray, path: Path, options: Sequence[int] = ()) -> None:
-    """Encode by suffix; unlike ``cv2.imwrite``, failing to write raises OSError.
-
-    Args:
-        image: A label map (H, W), or RGB (H, W, 3), uint8.
-        path: The file.
-        options: OpenCV's for the format.
-    """
-    if image.ndim == 3:
-        image = np.ascontiguousarray(image[..., ::-1])
-    path.write_bytes(cv2.imencode(path.suffix, image, options)[1].tobytes())
 
 
 def _check(parameters: dict[str, Any]) -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from pycocotools import mask as mask_utils
 
+from mmrapidnet.datasets.coco_mask import describe_mask
 from mmrapidnet.datasets.shapes.scene import CLASSES, Scene
 
 UNLABELLED = 0
@@ -39,21 +39,15 @@ def coco_annotations(
     """
     annotations = []
     for index, instance in enumerate(scene.instances):
-        rle = mask_utils.encode(np.asfortranarray(scene.mask(index)))
-        area = int(mask_utils.area(rle))
+        record = describe_mask(scene.mask(index))
         annotations.append(
             {
                 'id': first_id + index,
                 'image_id': image_id,
                 'category_id': instance.label + 1,
                 'iscrowd': int(instance.iscrowd),
-                'area': area,
-                'bbox': mask_utils.toBbox(rle).tolist(),
-                'segmentation': {
-                    'size': list(rle['size']),
-                    'counts': rle['counts'].decode('ascii'),
-                },
-                'occlusion': round(1 - area / instance.full_area, 4),
+                **record,
+                'occlusion': round(1 - record['area'] / instance.full_area, 4),
             }
         )
     return annotations

@@ -19,7 +19,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmrapidnet.datasets.shapes.folder import save, write_folder
+from mmrapidnet.datasets.image_files import save
+from mmrapidnet.datasets.shapes.folder import write_folder
 from mmrapidnet.datasets.shapes.layouts import (
     ade_label_map,
     coco_annotations,

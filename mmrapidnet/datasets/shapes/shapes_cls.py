@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from mmrapidnet.datasets.image_files import save
 from mmrapidnet.datasets.shapes.classification_scene import CLS_CLASSES, draw_single
-from mmrapidnet.datasets.shapes.folder import save, write_folder
+from mmrapidnet.datasets.shapes.folder import write_folder
 
 DEFAULT_CLS_SPLITS = {'train': 4800, 'val': 720}
 FORMAT_VERSION = 1
