@@ -1,1 +1,1 @@
-"""The drawn data set `shapes`, and `check`, which finds what is wrong with any."""
+"""The drawn data set `shapes`, `convert` for published ones, and `check` for any."""

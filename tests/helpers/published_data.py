@@ -53,7 +53,7 @@ def write_tiny_imagenet(
     """Classes in no order, with held-out images in one folder."""
     lines = []
     for label, wnid in enumerate(wnids):
-        image = np.full((size, size, 3), 3 * label, np.uint8)
+        image = np.full((size, size, 3), label, np.uint8)
         folder = root / 'train' / wnid
         for number in range(train):
             write_image(folder / 'images' / f'{wnid}_{number}.JPEG', image)

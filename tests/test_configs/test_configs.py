@@ -53,7 +53,14 @@ DROP_PATH = {
 }
 RECIPES = [name for name in CONFIGS if 'coco' in name or 'ade20k' in name]
 FOR_PHONES = ('rtmdet_ins_rapidnet_ti_coco.py', 'semfpn_lite_rapidnet_ti_ade20k.py')
-SHAPES = [name for name in CONFIGS if name.endswith('_shapes.py')]
+# Those of a task and a data set are compared with each other.
+COMPARED = [
+    name
+    for name in CONFIGS
+    if name.endswith(('_shapes.py', '_camvid.py', '_nuclei.py'))
+]
+# One of them for each data set of real images.
+ON_REAL_IMAGES = ('semfpn_rapidnet_ti_camvid.py', 'maskrcnn_rapidnet_ti_nuclei.py')
 # Shapes changes the heads, which are the same for all backbones.
 ON_SHAPES = ('maskrcnn_rapidnet_ti_coco.py', 'semfpn_rapidnet_ti_ade20k.py')
 # A task has the same schedule and hooks on every backbone.
@@ -61,12 +68,14 @@ WHOLE_RUNS = (
     *ON_SHAPES,
     'maskrcnn_rapidnet_ti_shapes.py',
     'semfpn_rapidnet_ti_shapes.py',
+    *ON_REAL_IMAGES,
 )
 # tests/test_tools/test_own_data.py trains those for one's own data.
 TO_BUILD = [
     name
     for name in one_per_family(CONFIGS)
-    if isinstance(name, str) and not name.endswith('_custom.py')
+    if isinstance(name, str)
+    and not name.endswith(('_custom.py', '_camvid.py', '_nuclei.py'))
 ]
 
 
@@ -179,7 +188,7 @@ def assert_builds_trains_and_predicts(cfg: Config) -> torch.nn.Module:
     return model
 
 
-@pytest.mark.parametrize('name', slow_but(CONFIGS, TO_BUILD))
+@pytest.mark.parametrize('name', slow_but(CONFIGS, [*TO_BUILD, *ON_REAL_IMAGES]))
 def test_builds_trains_and_predicts(name):
     cfg = load(name)
     model = assert_builds_trains_and_predicts(cfg)
@@ -210,21 +219,21 @@ def test_recipes_train_and_predict_on_shapes(name):
     assert_builds_trains_and_predicts(load_on_shapes(name))
 
 
-@pytest.mark.parametrize('name', SHAPES)
-def test_shapes_configs_of_a_task_differ_in_the_backbone_alone(name):
-    """What the comparison rests on."""
-    task = name.split('_')[0]
+@pytest.mark.parametrize('name', COMPARED)
+def test_compared_configs_differ_in_the_backbone_alone(name):
+    """What the comparison of a task on a data set rests on."""
+    task, data_set = name.split('_')[0], name.split('_')[-1]
     cfg = read(name).to_dict()
-    first = read(f'{task}_rapidnet_ti_shapes.py').to_dict()
-    backbone = cfg['model'].pop('backbone')
+    first = read(f'{task}_rapidnet_ti_{data_set}').to_dict()
+    backbone, others = cfg['model'].pop('backbone'), first['model'].pop('backbone')
     assert backbone.get('norm_cfg', dict(type='BN')) == dict(type='BN')
     assert not backbone.get('norm_eval', False)
-    assert backbone.get('drop_path_rate', 0.0) == 0.0
+    assert backbone.get('drop_path_rate', 0.0) == others['drop_path_rate']
     assert backbone.get('frozen_stages', -1) == -1
     assert backbone.get('tap', 'stage_end') == 'stage_end'
     if backbone['type'] in ('RapidNet', 'MobileViG'):
-        assert backbone['layer_scale_init_value'] == 0.1
-    first['model'].pop('backbone')
+        scale = backbone['layer_scale_init_value']
+        assert scale == others['layer_scale_init_value']
     assert cfg['model']['neck'].pop('in_channels') == channels_of(name)
     first['model']['neck'].pop('in_channels')
     for key in ('custom_imports', 'find_unused_parameters', 'work_dir'):

@@ -1,5 +1,6 @@
 # Nuclei of the 2018 Data Science Bowl: the fluorescence images of at most 360 pixels, 300
-# to train on and 80 held out, as `tools/convert_dataset.py nuclei` lays them out.
+# to train on and 80 held out, as `tools/convert_dataset.py nuclei --first 300 80` lays
+# them out.
 _base_ = 'mmdet::_base_/datasets/coco_instance.py'
 
 data_root = 'data/nuclei/'
