@@ -28,12 +28,12 @@ def synthetic_batch(scope: str, num_classes: int, **kwargs) -> dict:
             2,
             [[3, *shape]] * 2,
             num_items=[3, 2],
-            # It draws labels from 1 on, and so none where there is but one class.
-            num_classes=num_classes + 1,
+            # It draws labels from 1 on, of which there are none of one class.
+            num_classes=max(num_classes, 2),
             **{'with_mask': True, **kwargs},
         )
         for sample in batch['data_samples']:
-            sample.gt_instances.labels -= 1
+            sample.gt_instances.labels %= num_classes
             sample.set_metainfo(dict(scale_factor=(1.0, 1.0)))
         return batch
     from mmengine.structures import PixelData
