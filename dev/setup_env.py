@@ -1,11 +1,12 @@
 """Makes the project's environment, or does what is still to be done for it.
 
-It runs on a bare Python, so it imports nothing but the standard library. Every step
-is marked when it is done: a second run does nothing, an interrupted one resumes.
+It runs on a bare Python, so it imports nothing but the standard library. A finished
+environment is marked: a second run does nothing, and after an interruption pip passes
+over what it has installed.
 
-mmcv has no wheel for this torch. It is compiled once, in the background while other
-packages are installed; the wheel goes into ``~/.cache/mmrapidnet/wheels`` for the next
-environment.
+mmcv has no wheel for this torch. `build_mmcv.py` compiles it once, in the background
+while other packages are installed; the wheel goes into ``~/.cache/mmrapidnet/wheels``
+for the next environment. (pip's own cache would give it to another torch, too.)
 """
 
 from __future__ import annotations
@@ -13,10 +14,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
-import functools
 import hashlib
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -24,12 +23,13 @@ import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / 'requirements'
 PINS = REQUIREMENTS / 'constraints.txt'
+BUILD_MMCV = ROOT / 'dev' / 'build_mmcv.py'
 # Whose builds of the OpenMMLab libraries: the requirements file of all but mmcv, and
 # the package that brings mmcv.
 STACKS = {
@@ -37,23 +37,21 @@ STACKS = {
     # The maintained fork: other packages, which bring modules of the same names.
     'onedl': ('stack_onedl', 'onedl-mmcv'),
 }
-# Requirements that name all that they need: they are installed without dependencies.
-COMPLETE = ('formats',)
+# These name all that they need: they are installed without dependencies.
+COMPLETE = ('stack', 'stack_onedl', 'formats')
 
-# Files of mmcv that give different things the same names: no two may be joined.
-APART = (
-    'cpu/bezier_align.cpp',
-    'cpu/roi_align.cpp',
-    'cpu/roi_align_rotated.cpp',
-    'cpu/rotated_feature_align.cpp',
-)
-# Its macros would change the files after it.
-LAST = 'cpu/psamask.cpp'
-# Python's own flags but for debug information, which doubles the time.
-CFLAGS = '-DNDEBUG -fwrapv -O3'
-
-TORCH_PROBE = 'import torch; print(torch.__version__, torch.cuda.is_available())'
-MMCV_PROBE = 'import mmcv.ops; print(mmcv.__version__)'
+TORCH_PROBE = """
+import torch
+print(torch.__version__ + '_cuda' * torch.cuda.is_available())
+"""
+# Loads the operators alone: what mmcv itself imports is installed later.
+MMCV_PROBE = """
+import ctypes, importlib.metadata, torch
+mmcv = importlib.metadata.distribution('{}')
+(operators,) = [file for file in mmcv.files if file.match('mmcv/_ext*.so')]
+ctypes.CDLL(str(operators.locate()))
+print(mmcv.version)
+"""
 STACK_PROBE = """
 from mmrapidnet import compat
 compat.apply()
@@ -87,13 +85,8 @@ def check_machine(compiling: bool) -> None:
         )
 
 
-def build_jobs() -> int:
-    """One compiler per core, and no more than 2 GiB of memory each allow."""
-    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    return max(1, min(len(os.sched_getaffinity(0)), memory // 2**31))
-
-
-def lock(folder: Path) -> None:
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
     """Keeps a second set-up out of a folder (made if absent) until this one ends."""
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
@@ -102,6 +95,10 @@ def lock(folder: Path) -> None:
     except BlockingIOError:
         print(f'waiting for another set-up to leave {folder} ...', flush=True)
         fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def pinned(package: str) -> str:
@@ -109,29 +106,33 @@ def pinned(package: str) -> str:
     return re.search(rf'^{package}==(\S+)', PINS.read_text(), re.MULTILINE)[1]
 
 
-def cache(package: str, torch: str, cuda: bool = False) -> Path:
+def cache(package: str, torch: str) -> Path:
     """Where wheels of mmcv lie that were compiled for this Python and a torch."""
     base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
     python = 'cp{}{}'.format(*sys.version_info)
     key = f'{package}-{pinned(package)}_torch-{torch}_{python}'
-    key = f'{key}_{sysconfig.get_platform()}{"_cuda" * cuda}'
-    return Path(base, 'mmrapidnet', 'wheels', key)
+    return Path(base, 'mmrapidnet', 'wheels', f'{key}_{sysconfig.get_platform()}')
 
 
-def start(command: list, log: Path, environ: dict | None = None) -> subprocess.Popen:
-    """Starts a command with its output in a log, in a process group of its own."""
+@contextlib.contextmanager
+def running(command: tuple, log: Path, environ: dict) -> Iterator[subprocess.Popen]:
+    """Starts a command with its output in a log; in the end ends all it started."""
     with log.open('ab') as out:
-        streams = dict(stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
-        return subprocess.Popen(
-            command, env=environ, cwd=ROOT, start_new_session=True, **streams
+        process = subprocess.Popen(
+            command,
+            env=environ,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
-
-
-def stop(process: subprocess.Popen) -> None:
-    """Ends a command and all that it started, unless it has ended."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
 
 
 class Environment:
@@ -141,29 +142,29 @@ class Environment:
         self.folder = folder
         self.python = folder / 'bin' / 'python'
         self.log = folder / 'setup.log'
+        # With it, compilers find ninja.
         path = f'{folder / "bin"}{os.pathsep}{os.environ.get("PATH", "")}'
-        self.environ = {**os.environ, 'PATH': path, 'VIRTUAL_ENV': str(folder)}
+        self.environ = {**os.environ, 'PATH': path}
 
     def create(self) -> None:
         """Makes the environment; one of another Python, or a broken one, goes first."""
+        print(f'Python environment {self.folder.name}', flush=True)
         packages = self.folder / 'lib/python{}.{}'.format(*sys.version_info)
         sound = self.python.exists() and packages.is_dir()
         stale = (self.folder / 'pyvenv.cfg').exists() and not sound
         clear = ['--clear'] if stale else []
-        self._run('python -m venv', sys.executable, '-m', 'venv', *clear, self.folder)
-
-    def pip(self, command: str, *arguments: str | Path) -> None:
-        """Runs pip under the constraints; raises a `SetupError` where that fails."""
-        line = (self.python, '-m', 'pip', command, '-c', PINS, *arguments)
-        self._run(f'pip {command}', *line)
+        self.run('python -m venv', sys.executable, '-m', 'venv', *clear, self.folder)
 
     def install(self, *arguments: str | Path) -> None:
         """Installs packages. Python compiles them, when and if they are imported."""
-        self.pip('install', '--no-compile', *arguments)
+        pip = (self.python, '-m', 'pip', 'install', '--no-compile', '-c', PINS)
+        self.run('pip install', *pip, *arguments)
 
-    def check(self) -> None:
-        """Raises a `SetupError` where the finished environment does not work."""
-        self._run('the check of the environment', self.python, '-c', STACK_PROBE)
+    def require(self, name: str) -> None:
+        """Installs what a requirements file lists."""
+        print(f'requirements/{name}.txt', flush=True)
+        options = ['--no-deps'] if name in COMPLETE else []
+        self.install(*options, '-r', REQUIREMENTS / f'{name}.txt')
 
     def ask(self, code: str) -> str | None:
         """What a piece of Python prints; None if it fails."""
@@ -171,12 +172,10 @@ class Environment:
         done = subprocess.run(command, env=self.environ, capture_output=True, text=True)
         return None if done.returncode else done.stdout.strip()
 
-    def _run(self, name: str, *command: str | Path) -> None:
-        process = start(command, self.log, self.environ)
-        try:
+    def run(self, name: str, *command: str | Path) -> None:
+        """Runs a command; raises a `SetupError` with the end of its log if it fails."""
+        with running(command, self.log, self.environ) as process:
             status = process.wait()
-        finally:
-            stop(process)
         if status:
             for line in self.log.read_text(errors='replace').splitlines()[-12:]:
                 print(f'    {line}', file=sys.stderr)
@@ -187,209 +186,103 @@ class Environment:
             )
 
 
-def join_sources(folder: Path) -> None:
-    """Joins mmcv's C++ files into four; reading torch's headers is most of the work.
+def has_mmcv(env: Environment, package: str) -> bool:
+    """Whether the pinned mmcv is installed and its operators fit the torch there."""
+    return env.ask(MMCV_PROBE.format(package)) == pinned(package)
 
-    The files become ``.inc``, which mmcv's ``setup.py`` does not look for.
-    ``pybind.cpp`` reads more of the headers than others do, so it stays as it is, and
-    comes first: the compilers are given the files by name.
+
+def take_mmcv(env: Environment, package: str, *places: str | Path) -> bool:
+    """Installs a wheel from one of these folders or pages. Returns whether it works."""
+    links = [f'--find-links={place}' for place in places]
+    options = ('--no-deps', '--force-reinstall', '--only-binary', package)
+    with contextlib.suppress(SetupError):
+        env.install(*options, *links, package)
+    return has_mmcv(env, package)
+
+
+@contextlib.contextmanager
+def bringing_mmcv(env: Environment, package: str, links: str | None) -> Iterator[None]:
+    """Brings mmcv with its operators into an environment that has torch.
+
+    It takes what is installed, cached or prebuilt, or compiles while the body of the
+    ``with`` statement installs what else is needed.
     """
-    files = {*folder.glob('*.cpp'), *folder.glob('cpu/*.cpp')} - {folder / 'pybind.cpp'}
-    sizes = {str(file.relative_to(folder)): file.stat().st_size for file in files}
-    groups = [[name] for name in APART]
-    # The largest first, each to where there is least.
-    for name in sorted(sizes.keys() - {*APART}, key=lambda name: (-sizes[name], name)):
-        min(groups, key=lambda group: sum(map(sizes.get, group))).append(name)
-    for number, group in enumerate(groups):
-        lines = ['#include <torch/types.h>']
-        for name in sorted(group, key=lambda name: name == LAST):
-            included = Path(name).with_suffix('.inc')
-            os.replace(folder / name, folder / included)
-            lines.append(f'#include "{included}"')
-        (folder / f'together_{number}.cpp').write_text('\n'.join(lines) + '\n')
-
-
-class Mmcv:
-    """Brings a stack's mmcv with its operators into an environment that has torch."""
-
-    def __init__(
-        self, env: Environment, package: str, links: str | None = None
-    ) -> None:
-        self.env = env
-        self.package = package
-        self.version = pinned(package)
-        self.links = links  # where pip may look for prebuilt wheels, too
-        self.build = env.folder / 'mmcv-build'
-        self.log = env.folder / 'mmcv-build.log'
-        self.compiler: subprocess.Popen | None = None
-
-    def must_compile(self) -> bool:
-        """Whether compilers will be needed, as far as that is known beforehand."""
-        folder = cache(self.package, pinned('torch') + '*')
-        cached = folder.parent.glob(f'{folder.name}*/*.whl')
-        installed = self.env.folder.glob('lib/python*/site-packages/mmcv/_ext*')
-        return not (self.links or any(cached) or any(installed))
-
-    def prepare(self) -> None:
-        """Starts to compile in the background, where that will be needed."""
-        if self.must_compile():
-            self._start()
-
-    def install(self) -> None:
-        """Takes what is installed, cached or prebuilt, in this order, or compiles."""
-        for bring in (self._take_cached, self._take_prebuilt, self._compile):
-            if self._is_installed():
-                return
-            bring()
-        if not self._is_installed():
-            raise SetupError(
-                f'{self.package} {self.version} was compiled but cannot be imported: '
-                f'see what {self.env.python} -c "import mmcv.ops" says'
-            )
-
-    def stop(self) -> None:
-        """Stops compiling."""
-        if self.compiler:
-            stop(self.compiler)
-
-    @functools.cached_property
-    def _torch(self) -> tuple[str, bool]:
-        version, cuda = self.env.ask(TORCH_PROBE).split()
-        return version, cuda == 'True'
-
-    @property
-    def _cache(self) -> Path:
-        return cache(self.package, *self._torch)
-
-    def _is_installed(self) -> bool:
-        return self.env.ask(MMCV_PROBE) == self.version
-
-    def _take_cached(self) -> None:
-        for wheel in self._cache.glob('*.whl'):
-            self._try(wheel)
-
-    def _take_prebuilt(self) -> None:
-        if self.links:
-            where = ('--find-links', self.links)
-            self._try(*where, '--only-binary', self.package, self.package)
-
-    def _try(self, *arguments: str | Path) -> None:
-        with contextlib.suppress(SetupError):
-            self.env.install('--no-deps', '--force-reinstall', *arguments)
-
-    def _compile(self) -> None:
-        if not self.compiler:
-            self._start()
-        status = self.compiler.wait()
-        if status != 0:
-            raise SetupError(
-                f'{self.package} {self.version} could not be compiled '
-                f'(status {status}): see {self.log}'
-            )
-        self._cache.mkdir(parents=True, exist_ok=True)
-        for wheel in self.build.glob('*.whl'):
-            draft = shutil.copy(wheel, self._cache / f'{os.getpid()}.new')
-            os.replace(draft, self._cache / wheel.name)
-        shutil.rmtree(self.build)
-        self._take_cached()
-
-    def _start(self) -> None:
-        check_machine(compiling=True)
-        _, cuda = self._torch
-        if cuda and not (os.environ.get('CUDA_HOME') or shutil.which('nvcc')):
-            raise SetupError(
-                'torch sees a GPU but there is no CUDA compiler for mmcv: install the '
-                'CUDA toolkit, set MMCV_FIND_LINKS to where prebuilt wheels are, or '
-                'set CUDA_VISIBLE_DEVICES= (empty) to use the CPU'
-            )
-        source = self._unpack()
-        environ = {**self.env.environ, 'MMCV_WITH_OPS': '1'}
-        environ.setdefault('MAX_JOBS', str(build_jobs()))
-        # The one source, for the one kind of device, that was seen to allow it.
-        if self.package == 'mmcv' and not cuda:
-            join_sources(source / 'mmcv' / 'ops' / 'csrc' / 'pytorch')
-            environ.setdefault('CFLAGS', CFLAGS)
-        options = ('--no-deps', '--no-build-isolation', '-v', '-w', self.build)
-        wheel = [self.env.python, '-m', 'pip', 'wheel', *options, source]
-        self.compiler = start(wheel, self.log, environ)
-
-    def _unpack(self) -> Path:
-        shutil.rmtree(self.build, ignore_errors=True)  # of an interrupted set-up
-        options = ('--no-deps', '--no-build-isolation', '-d', self.build)
-        self.env.pip('download', *options, '--no-binary', self.package, self.package)
-        for archive in self.build.glob('*.tar.gz'):
-            shutil.unpack_archive(archive, self.build)
-        return self.build / f'{self.package.replace("-", "_")}-{self.version}'
+    torch = env.ask(TORCH_PROBE)
+    wheels = cache(package, torch)
+    places = [wheels] if wheels.is_dir() else []
+    if links:
+        places.append(links)
+    if has_mmcv(env, package) or (places and take_mmcv(env, package, *places)):
+        yield
+        return
+    check_machine(compiling=True)
+    compiler = os.environ.get('CUDA_HOME') or shutil.which('nvcc')
+    if torch.endswith('_cuda') and not compiler:
+        raise SetupError(
+            'torch sees a GPU but there is no CUDA compiler for mmcv: install the '
+            'CUDA toolkit, set MMCV_FIND_LINKS to where prebuilt wheels are, or '
+            'set CUDA_VISIBLE_DEVICES= (empty) to use the CPU'
+        )
+    requirement = f'{package}=={pinned(package)}'
+    log = env.folder / 'mmcv-build.log'
+    command = (env.python, BUILD_MMCV, requirement, env.folder / 'mmcv-build', wheels)
+    with running(command, log, env.environ) as process:
+        yield
+        print(requirement, flush=True)
+        status = process.wait()
+    if status:
+        raise SetupError(
+            f'{requirement} could not be compiled (status {status}): see {log}'
+        )
+    if not take_mmcv(env, package, wheels):
+        raise SetupError(
+            f'{requirement} was compiled but cannot be imported: '
+            f'see what {env.python} -c "import mmcv.ops" says'
+        )
 
 
 def digest(folder: Path, stack: str) -> str:
-    """Changes with all that what is installed depends on."""
+    """Changes with all that what is installed depends on, but for the extras."""
     files = [ROOT / 'setup.py', ROOT / 'mmrapidnet' / '__init__.py']
     contents = [file.read_bytes() for file in sorted(REQUIREMENTS.iterdir()) + files]
     depends = (sys.version_info[:2], ROOT, folder, stack, contents)
     return hashlib.sha256(repr(depends).encode()).hexdigest()
 
 
-def carry_out(
-    steps: dict[str, Callable[[], None]], env: Environment, state: str
-) -> None:
-    """Does every step not marked as done in this state; after any, the last again."""
-    markers = env.folder / '.mmrapidnet-setup.json'
-    done = set()
-    with contextlib.suppress(OSError, ValueError):
-        if env.python.exists():
-            done.update(json.loads(markers.read_text()).get(state, ()))
-
-    def save() -> None:
-        draft = markers.with_suffix('.new')
-        draft.write_text(json.dumps({state: sorted(done)}))
-        os.replace(draft, markers)
-
-    for number, (title, action) in enumerate(steps.items(), 1):
-        if title not in done:
-            done.discard([*steps][-1])
-            save()
-            print(f'[{number}/{len(steps)}] {title}', flush=True)
-            action()
-            done.add(title)
-            save()
+def install_stack(env: Environment, stack: str, links: str | None) -> None:
+    """Makes the environment and installs all but the extras."""
+    libraries, package = STACKS[stack]
+    wheels = cache(package, pinned('torch') + '*')
+    cached = wheels.parent.glob(f'{wheels.name}/*.whl')
+    installed = env.folder.glob('lib/python*/site-packages/mmcv/_ext*')
+    check_machine(compiling=not (links or any(cached) or any(installed)))
+    env.create()
+    env.require('build')
+    with bringing_mmcv(env, package, links):
+        env.require('dependencies')
+        env.require(libraries)
+    env.install('--no-deps', '--no-build-isolation', '-e', ROOT)
 
 
 def setup(folder: Path, extras: list[str], stack: str, links: str | None) -> None:
     """Brings the environment in a folder up to date; it has one stack for good."""
-    for name in extras:
-        if not (REQUIREMENTS / f'{name}.txt').is_file():
-            raise SetupError(f'no extra {name!r}: there is no requirements/{name}.txt')
     env = Environment(folder)
-    libraries, package = STACKS[stack]
-    mmcv = Mmcv(env, package, links)
-    check_machine(mmcv.must_compile())
-    lock(folder)
-
-    def install(name: str, *options: str) -> Callable[[], None]:
-        return lambda: env.install(*options, '-r', REQUIREMENTS / f'{name}.txt')
-
-    def install_project() -> None:
-        env.install('--no-deps', '--no-build-isolation', '-e', ROOT)
-
-    steps = {
-        f'Python environment {folder.name}': env.create,
-        'torch and build tools': install('build'),
-        'source of mmcv': mmcv.prepare,
-        'dependencies': install('dependencies'),
-        'torchvision, OpenMMLab libraries': install(libraries, '--no-deps'),
-        'mmcv': mmcv.install,
-        'mmrapidnet': install_project,
-        **{
-            f'extra {name}': install(name, *['--no-deps'] * (name in COMPLETE))
-            for name in extras
-        },
-        'check': env.check,
-    }
-    try:
-        carry_out(steps, env, digest(folder, stack))
-    finally:
-        mmcv.stop()
+    marker = folder / '.mmrapidnet-setup'
+    state = digest(folder, stack)
+    # The state in which all was installed, and the extras.
+    done = marker.read_text().split() if marker.exists() and env.python.exists() else []
+    if state not in done:
+        done = []
+    if {state, *extras} <= {*done}:
+        return
+    marker.unlink(missing_ok=True)
+    if not done:
+        install_stack(env, stack, links)
+    for name in extras:
+        if name not in done:
+            env.require(name)
+    env.run('the check of the environment', env.python, '-c', STACK_PROBE)
+    marker.write_text(' '.join({state, *extras, *done}))
 
 
 def main() -> None:
@@ -411,9 +304,16 @@ def main() -> None:
         help='folder or page of prebuilt mmcv wheels (default: $MMCV_FIND_LINKS)',
     )
     args = parser.parse_args()
+    folder = args.venv.absolute()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        setup(args.venv.absolute(), args.extras, args.stack, args.mmcv_find_links)
+        for name in args.extras:
+            if not (REQUIREMENTS / f'{name}.txt').is_file():
+                raise SetupError(
+                    f'no extra {name!r}: there is no requirements/{name}.txt'
+                )
+        with locked(folder):
+            setup(folder, args.extras, args.stack, args.mmcv_find_links)
     except SetupError as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:
