@@ -7,13 +7,12 @@ cut them is `mmrapidnet.deploy.image_masks.resize_masks`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmrapidnet.deploy.detectors.one_stage import DenseDetection, Detections, flatten
-from mmrapidnet.deploy.detectors.shared import check_parts
+from mmrapidnet.deploy.detectors.shared import DetectorGraph, check_parts
 
 Maps = tuple[Tensor, ...]
 
@@ -26,56 +25,34 @@ _CONDINST_PARTS = {
 _SIZE_OF_INTEREST = 8
 
 
-class DynamicMasksGraph(nn.Module):
-    """Instance segmentation by dynamic convolutions as one function of tensors.
+class DynamicMasksGraph(DetectorGraph):
+    """Instance segmentation by dynamic convolutions.
 
-    Gives what mmdet's prediction has before it enlarges the masks and returns to the
-    original image's size.
+    Its settings say how logits become masks: ``mask_threshold`` and, with ``head`` and
+    ``strides``, ``mask_resizing``, see `mmrapidnet.deploy.image_masks.resize_masks`.
 
     Args:
-        model: A detector of mmdet in evaluation mode. It is shared, not copied.
+        model: A detector of mmdet.
         masks: The part of it that convolves.
         size_of_interest: What coordinates are divided by, beside the stride.
 
     Raises:
-        UserError: If a part, an option or a kind of NMS of the model is another than
-            is written out here.
-
-    Attributes:
-        outputs: Names of what it gives.
-        settings: How the logits become masks: ``mask_threshold`` and, with ``head`` and
-            ``strides``, ``mask_resizing``, see
-            `mmrapidnet.deploy.image_masks.resize_masks`.
+        UserError: As `DetectorGraph`.
     """
 
     outputs = ('boxes', 'scores', 'labels', 'mask_logits')
-    settings: dict[str, Any]
 
     def __init__(
         self, model: nn.Module, masks: nn.Module, size_of_interest: int
     ) -> None:
-        super().__init__()
-        self.backbone = model.backbone
-        self.neck = model.neck if model.with_neck else nn.Identity()
+        super().__init__(model)
         self.head = model.bbox_head
         self.detect = DenseDetection(model)
         self.masks = _DynamicConvolutions(masks, size_of_interest)
 
-    def forward(self, image: Tensor, height: int, width: int) -> Maps:
-        """Segment the objects in an image.
-
-        Args:
-            image: One image, normalised and padded on the right and below,
-                (1, 3, H, W).
-            height: Height of the image without the padding.
-            width: Width of the image without the padding.
-
-        Returns:
-            By descending score: boxes, (K, 4), corners (x1, y1, x2, y2) in pixels;
-            scores, (K,); labels, (K,), int64; logits of the masks of the padded image,
-            (K, H / stride, W / stride). K may be 0.
-        """
-        dense, kernels, features = self.predict_maps(self.neck(self.backbone(image)))
+    def predict(self, maps: Maps, height: int, width: int) -> Maps:
+        """Boxes, scores, labels and logits of masks."""
+        dense, kernels, features = self.predict_maps(maps)
         found = self.detect(dense, height, width)
         logits = self.masks(features, kernels, found)
         return found.boxes, found.scores, found.labels, logits
@@ -100,7 +77,7 @@ class RTMDetInsGraph(DynamicMasksGraph):
         model: mmdet's ``RTMDet`` with a head for instances, in evaluation mode.
 
     Raises:
-        UserError: As `DynamicMasksGraph`'s.
+        UserError: As `DetectorGraph`.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -127,7 +104,7 @@ class CondInstGraph(DynamicMasksGraph):
         model: mmdet's ``CondInst`` or ``BoxInst`` in evaluation mode.
 
     Raises:
-        UserError: As `DynamicMasksGraph`'s.
+        UserError: As `DetectorGraph`.
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -7,12 +7,13 @@ and GFL but for how it tells a distance.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mmrapidnet.deploy.detectors.shared import (
+    DetectorGraph,
     Suppression,
     check_parts,
     clip_boxes,
@@ -42,56 +43,28 @@ _STEPS = {
 }
 
 
-class OneStageGraph(nn.Module):
-    """The prediction of a detector in one stage as one function of tensors.
-
-    Gives what mmdet's ``SingleStageDetector.predict`` has before it returns to the
-    original image's size, under the ``test_cfg`` of the head.  Among equal scores the
-    first in the order of levels, priors and classes comes first; which one does in
-    mmdet is up to PyTorch's sorting.
+class OneStageGraph(DetectorGraph):
+    """The prediction of a detector in one stage.
 
     Args:
         model: mmdet's ``RetinaNet``, ``FCOS``, ``ATSS``, ``GFL``, ``RTMDet`` or another
-            whose head predicts as theirs do, in evaluation mode. It is shared, not
-            copied.
+            whose head predicts as theirs do.
 
     Raises:
-        UserError: If the head predicts in a way of its own, or if a part, an option or
-            a kind of NMS of it is another than is written out here.
-
-    Attributes:
-        outputs: Names of what it gives.
-        settings: Nothing that a prediction needs beside them.
+        UserError: As `DetectorGraph`; also if the head predicts in a way of its own.
     """
 
-    outputs = ('boxes', 'scores', 'labels')
-    settings: dict[str, Any] = {}
-
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+        super().__init__(model)
         _check_steps(model)
-        self.backbone = model.backbone
-        self.neck = model.neck if model.with_neck else nn.Identity()
         self.head = model.bbox_head
         self.detect = DenseDetection(model)
 
-    def forward(
-        self, image: Tensor, height: int, width: int
+    def predict(
+        self, maps: tuple[Tensor, ...], height: int, width: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Detect the objects in an image.
-
-        Args:
-            image: One image, normalised and padded on the right and below,
-                (1, 3, H, W).
-            height: Height of the image without the padding.
-            width: Width of the image without the padding.
-
-        Returns:
-            By descending score: boxes, (K, 4), corners (x1, y1, x2, y2) in pixels;
-            scores, (K,); labels, (K,), int64. K may be 0.
-        """
-        maps = self.head(self.neck(self.backbone(image)))
-        found = self.detect(maps, height, width)
+        """Boxes, scores and labels."""
+        found = self.detect(self.head(maps), height, width)
         return found.boxes, found.scores, found.labels
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log
@@ -26,6 +27,61 @@ _NMS_DEFAULTS = dict(
 )
 # The bound on a box's change of size that mmdet's heads leave at its default.
 _MAX_LOG_RATIO = abs(log(16 / 1000))
+
+
+class DetectorGraph(nn.Module):
+    """The prediction of a detector as one function of tensors.
+
+    Gives what mmdet's ``predict`` has before it pastes or enlarges masks and returns to
+    the original image's size, under the ``test_cfg`` of the model's heads.  Among equal
+    scores the first in the order of levels, priors and classes comes first; which one
+    does in mmdet is up to PyTorch's sorting.
+
+    Args:
+        model: A detector of mmdet in evaluation mode. It is shared, not copied.
+
+    Raises:
+        UserError: If a part, an option or a kind of NMS of the model is another than
+            is written out in its class.
+
+    Attributes:
+        outputs: Names of what it gives.
+        settings: What a prediction needs beside them, in words of
+            `mmrapidnet.deploy.metadata`.
+    """
+
+    outputs: tuple[str, ...] = ('boxes', 'scores', 'labels')
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.backbone = model.backbone
+        self.neck = model.neck if model.with_neck else nn.Identity()
+        self.settings: dict[str, Any] = {}
+
+    def forward(self, image: Tensor, height: int, width: int) -> tuple[Tensor, ...]:
+        """Detect the objects in an image.
+
+        Args:
+            image: One image, normalised and padded on the right and below,
+                (1, 3, H, W).
+            height: Height of the image without the padding.
+            width: Width of the image without the padding.
+
+        Returns:
+            By descending score, as far as ``outputs`` names them: boxes, (K, 4),
+            corners (x1, y1, x2, y2) in pixels; scores, (K,); labels, (K,), int64;
+            ``masks``, of each the probabilities in its box, (K, 28, 28), or
+            ``mask_logits``, those of the padded image, (K, H / stride, W / stride).
+            K may be 0. ``semantic``: logits of stuff, and of objects together,
+            (1, stuff + 1, H / 4, W / 4).
+        """
+        return self.predict(self.neck(self.backbone(image)), height, width)
+
+    @abstractmethod
+    def predict(
+        self, maps: tuple[Tensor, ...], height: int, width: int
+    ) -> tuple[Tensor, ...]:
+        """Predict from the maps of the neck, (1, C, H_i, W_i), what `forward` gives."""
 
 
 @dataclass(frozen=True)

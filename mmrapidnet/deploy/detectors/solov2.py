@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmrapidnet.deploy.detectors.one_stage import flatten
-from mmrapidnet.deploy.detectors.shared import check_parts
+from mmrapidnet.deploy.detectors.shared import DetectorGraph, check_parts
 from mmrapidnet.deploy.ops import top
 
 _PARTS = {'mask_head': ('SOLOV2Head',)}
@@ -22,34 +21,24 @@ _OPTIONS = {
 }
 
 
-class SOLOv2Graph(nn.Module):
-    """The prediction of SOLOv2 (Wang et al., 2020, arXiv:2003.10152) on tensors.
+class SOLOv2Graph(DetectorGraph):
+    """The prediction of SOLOv2 (Wang et al., 2020, arXiv:2003.10152).
 
-    Gives what mmdet's has before it enlarges the masks and returns to the original
-    image's size.
+    Its settings say how logits become masks: ``mask_threshold`` and, with ``head`` and
+    ``strides``, ``mask_resizing``, see `mmrapidnet.deploy.image_masks.resize_masks`.
 
     Args:
-        model: mmdet's ``SOLOv2`` in evaluation mode. It is shared, not copied.
+        model: mmdet's ``SOLOv2``.
 
     Raises:
-        UserError: If it has deformable convolutions, or another part or option that is
-            not written out here.
-
-    Attributes:
-        outputs: Names of what it gives.
-        settings: How the logits become masks: ``mask_threshold`` and, with ``head`` and
-            ``strides``, ``mask_resizing``, see
-            `mmrapidnet.deploy.image_masks.resize_masks`.
+        UserError: As `DetectorGraph`; also if it has deformable convolutions.
     """
 
     outputs = ('scores', 'labels', 'mask_logits')
-    settings: dict[str, Any]
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+        super().__init__(model)
         check_parts(model, _PARTS, _OPTIONS)
-        self.backbone = model.backbone
-        self.neck = model.neck if model.with_neck else nn.Identity()
         self.head = head = model.mask_head
         self.suppress = _MatrixSuppression(head)
         cells = [count**2 for count in head.num_grids]
@@ -60,22 +49,10 @@ class SOLOv2Graph(nn.Module):
             'mask_resizing': dict(head='SOLOV2Head', strides=[head.mask_stride]),
         }
 
-    def forward(
-        self, image: Tensor, height: int, width: int
+    def predict(
+        self, maps: tuple[Tensor, ...], height: int, width: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Segment the objects in an image.
-
-        Args:
-            image: One image, normalised and padded on the right and below,
-                (1, 3, H, W).
-            height: Height of the image without the padding.
-            width: Width of the image without the padding.
-
-        Returns:
-            By descending score: scores, (K,); labels, (K,), int64; logits of the masks
-            of the padded image, (K, H / stride, W / stride). K may be 0.
-        """
-        maps = self.neck(self.backbone(image))
+        """Scores, labels and logits of masks."""
         with _coordinates_of_any_size():
             kernels, logits, features = self.head(maps)
         kernels = torch.cat(

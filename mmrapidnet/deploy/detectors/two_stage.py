@@ -13,7 +13,12 @@ from torch import Tensor, nn
 
 from mmrapidnet.deploy.detectors.roi_features import RoIFeatures
 from mmrapidnet.deploy.detectors.rpn import Proposals
-from mmrapidnet.deploy.detectors.shared import Suppression, check_parts, decode_deltas
+from mmrapidnet.deploy.detectors.shared import (
+    DetectorGraph,
+    Suppression,
+    check_parts,
+    decode_deltas,
+)
 
 # What each part of the detector has to be: what it predicts is written out below.
 _PARTS = {
@@ -61,42 +66,26 @@ _PANOPTIC_PARTS = {
 _PANOPTIC_OPTIONS = {'roi_head.with_mask': (True,)}
 
 
-class TwoStageGraph(nn.Module):
-    """The prediction of a detector in two stages as one function of tensors.
+class TwoStageGraph(DetectorGraph):
+    """The prediction of a detector in two stages.
 
-    Gives what mmdet's ``TwoStageDetector.predict`` has before it pastes the masks and
-    returns to the original image's size, under the ``test_cfg`` of the model's heads.
-    Among equal scores the first in the order of the anchors, or of proposals and
-    classes, comes first; which one does in mmdet is up to PyTorch's sorting.
+    Its outputs are 'masks' and 'semantic', too, if the model has such heads; its
+    settings what of the ``test_cfg`` applies to masks and to their fusion with stuff.
 
     Args:
-        model: mmdet's ``FasterRCNN``, ``MaskRCNN``, ``CascadeRCNN`` or ``PanopticFPN``
-            in evaluation mode. It is shared, not copied.
+        model: mmdet's ``FasterRCNN``, ``MaskRCNN``, ``CascadeRCNN`` or ``PanopticFPN``.
 
     Raises:
-        UserError: If a part, an option or a kind of NMS of the model is another than
-            is written out here.
-
-    Attributes:
-        outputs: Names of what it gives: 'masks' and 'semantic' only if the model has
-            such a head.
-        settings: What of the model's ``test_cfg`` applies to masks and to their fusion
-            with stuff.
+        UserError: As `DetectorGraph`.
     """
 
-    outputs: tuple[str, ...] = ('boxes', 'scores', 'labels')
-    settings: dict[str, Any]
-
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+        super().__init__(model)
         _check(model)
-        self.backbone = model.backbone
-        self.neck = model.neck if model.with_neck else nn.Identity()
         self.proposals = Proposals(model.rpn_head)
         self.boxes = _Boxes(model.roi_head, self.proposals.suppress.limit)
         self.masks = _Masks(model.roi_head) if model.with_mask else None
         self.semantic = getattr(model, 'semantic_head', None)
-        self.settings = {}
         if self.masks is not None:
             self.outputs = (*self.outputs, 'masks')
             self.settings['mask_threshold'] = model.roi_head.test_cfg.mask_thr_binary
@@ -104,29 +93,17 @@ class TwoStageGraph(nn.Module):
             self.outputs = (*self.outputs, 'semantic')
             self.settings.update(_read_fusion(model))
 
-    def forward(self, image: Tensor, height: int, width: int) -> tuple[Tensor, ...]:
-        """Detect the objects in an image.
-
-        Args:
-            image: One image, normalised and padded on the right and below,
-                (1, 3, H, W).
-            height: Height of the image without the padding.
-            width: Width of the image without the padding.
-
-        Returns:
-            By descending score: boxes, (K, 4), corners (x1, y1, x2, y2) in pixels;
-            scores, (K,); labels, (K,), int64; of a mask head for each the mask's
-            probabilities in its box, (K, 28, 28). K may be 0. Of a semantic head
-            logits of stuff, and of objects together, (1, stuff + 1, H / 4, W / 4).
-        """
-        features = self.neck(self.backbone(image))
-        proposals = self.proposals(features, height, width)
-        boxes, scores, labels = self.boxes(features, proposals, height, width)
+    def predict(
+        self, maps: tuple[Tensor, ...], height: int, width: int
+    ) -> tuple[Tensor, ...]:
+        """Boxes, scores, labels and, if there are such heads, masks and stuff."""
+        proposals = self.proposals(maps, height, width)
+        boxes, scores, labels = self.boxes(maps, proposals, height, width)
         found = [boxes, scores, labels]
         if self.masks is not None:
-            found.append(self.masks(features, boxes, labels))
+            found.append(self.masks(maps, boxes, labels))
         if self.semantic is not None:
-            found.append(self.semantic(features)['seg_preds'])
+            found.append(self.semantic(maps)['seg_preds'])
         return tuple(found)
 
 
