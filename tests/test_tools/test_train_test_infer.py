@@ -1,6 +1,7 @@
 """The command lines, as a user types them, with small models on a small data set."""
 
 import json
+import os
 import pickle
 import re
 import sys
@@ -11,7 +12,14 @@ import numpy as np
 import pytest
 import torch
 from helpers import tiny_models
-from helpers.commands import REPO, assert_one_line_error, run_command, run_tool
+from helpers.commands import (
+    REPO,
+    assert_one_line_error,
+    call_tool,
+    run_command,
+    run_tool,
+)
+from helpers.forked import fork, torchrun_variables
 from helpers.tool_server import fork_tool
 from mmengine.utils import is_installed
 
@@ -321,9 +329,45 @@ def test_inference_on_bad_input(det, detector, segmenter, shapes_root, tmp_path)
         assert_one_line_error(done, message)
 
 
-@pytest.mark.parametrize('count', ['1', pytest.param('2', marks=pytest.mark.slow)])
-def test_several_processes(count, seg, shapes_root, tmp_path):
-    """Two train by torchrun on the CPU, with SyncBN in the config; others test it."""
+def check_several_processes(printed, trained, tested):
+    """What processes print that train with SyncBN, and what they and others find."""
+    assert logged_iterations(printed) == [1, 2, 3, 4]
+    assert printed.count('there is no SyncBN on CPUs: it becomes BN') == 1
+    # Statistics of the first process's images validated, and are in the checkpoint.
+    validated, again = (
+        json.loads((folder / 'metrics.json').read_text())['metrics']
+        for folder in (trained, tested)
+    )
+    assert validated == again
+
+
+def test_several_processes(seg, shapes_root, tmp_path):
+    """Two train on the CPU, forked, as torchrun would start them; one tests."""
+    work_dir, root = tmp_path / 'run', shapes_root / 'ade'
+    common = ('--data-root', root, '--cfg-options', *SHORT)
+    common = (*common, 'model.backbone.norm_cfg.type=SyncBN')
+    where = ('--launcher', 'pytorch', '--work-dir', work_dir)
+
+    def take_part(variables):
+        os.environ.update(variables)
+        done = call_tool('train.py', seg, *where, *common)
+        (tmp_path / variables['RANK']).write_text(done.stdout + done.stderr)
+        sys.exit(done.returncode)
+
+    ranks = [fork(take_part, variables) for variables in torchrun_variables(2)]
+    for rank in ranks:
+        rank.join(600)
+    printed = ''.join((tmp_path / str(rank)).read_text() for rank in range(2))
+    assert [rank.exitcode for rank in ranks] == [0, 0], printed[-3000:]
+    where = (work_dir / 'iter_4.pth', '--work-dir', tmp_path / 'test')
+    done = fork_tool('test.py', seg, *where, *common)
+    assert done.returncode == 0, done.stderr[-3000:]
+    check_several_processes(printed, work_dir, tmp_path / 'test')
+
+
+@pytest.mark.slow
+def test_commands_for_several_processes(seg, shapes_root, tmp_path):
+    """The same by torchrun; two processes test, too."""
     work_dir, root = tmp_path / 'run', shapes_root / 'ade'
     common = ('--data-root', root, '--cfg-options', *SHORT)
     common = (*common, 'model.backbone.norm_cfg.type=SyncBN')
@@ -331,15 +375,43 @@ def test_several_processes(count, seg, shapes_root, tmp_path):
     train, test = (REPO / 'tools' / f'dist_{name}.sh' for name in ('train', 'test'))
     done = run_command(train, seg, '2', '--work-dir', work_dir, *common, **environment)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert logged_iterations(done.stdout) == [1, 2, 3, 4]
-    assert done.stdout.count('there is no SyncBN on CPUs: it becomes BN') == 1
-    validated = json.loads((work_dir / 'metrics.json').read_text())
-    where = (work_dir / 'iter_4.pth', count, '--work-dir', tmp_path / 'test')
-    done = run_command(test, seg, *where, *common, **environment)
+    where = (work_dir / 'iter_4.pth', '2', '--work-dir', tmp_path / 'test')
+    tested = run_command(test, seg, *where, *common, **environment)
+    assert tested.returncode == 0, tested.stderr[-3000:]
+    check_several_processes(done.stdout, work_dir, tmp_path / 'test')
+
+
+@pytest.mark.parametrize(
+    ('script', 'given', 'tool', 'handed_on'),
+    [
+        ('dist_train.sh', 'c.py 2 --amp', 'train.py', 'c.py --amp'),
+        ('dist_test.sh', 'c.py c.pth 2 --fuse', 'test.py', 'c.py c.pth --fuse'),
+    ],
+)
+def test_what_is_started_on_several_processes(script, given, tool, handed_on):
+    tools = REPO / 'tools'
+    done = run_command(tools / script, *given.split(), PYTHON='echo')
+    started = f'-m torch.distributed.run --standalone --nproc_per_node=2 {tools}/{tool}'
+    assert done.stdout == f'{started} {handed_on} --launcher pytorch\n'
+    done = run_command(tools / script, 'c.py')
+    assert (done.returncode, done.stderr.split()[2]) == (2, 'CONFIG')
+
+
+def test_torchrun_starts_several_processes(tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text(
+        'import os, sys\n'
+        "rank, count = os.environ['RANK'], os.environ['WORLD_SIZE']\n"
+        "print(rank, count, *sys.argv[1:], end='', file=open(f'rank{rank}', 'w'))\n"
+    )
+    dist_run = REPO / 'tools' / 'dist_run.sh'
+    environment = {'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1'}
+    done = run_command(dist_run, '2', script, 'word', cwd=tmp_path, **environment)
     assert done.returncode == 0, done.stderr[-3000:]
-    tested = json.loads((tmp_path / 'test' / 'metrics.json').read_text())
-    # Statistics of the first process's images validated, and are in the checkpoint.
-    assert validated['metrics'] == tested['metrics']
+    assert [(tmp_path / f'rank{rank}').read_text() for rank in range(2)] == [
+        '0 2 word --launcher pytorch',
+        '1 2 word --launcher pytorch',
+    ]
 
 
 @pytest.mark.parametrize(('kind', 'layout'), [('det', 'coco'), ('seg', 'ade')])
@@ -372,6 +444,15 @@ def stock(library: str, script: str) -> Path:
     return Path(package.__file__).parent / '.mim' / 'tools' / script
 
 
+# Both scripts in one process: importing the libraries takes longer than either.
+RUN_SCRIPTS = """
+import json, runpy, sys
+for sys.argv in json.loads(sys.argv[1]):
+    runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+
+
+@pytest.mark.parametrize('apart', [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ('library', 'kind', 'layout', 'metric'),
     [
@@ -381,7 +462,9 @@ def stock(library: str, script: str) -> Path:
         ),
     ],
 )
-def test_stock_scripts(library, kind, layout, metric, request, shapes_root, tmp_path):
+def test_stock_scripts(
+    library, kind, layout, metric, apart, request, shapes_root, tmp_path
+):
     """The libraries' own scripts, with nothing of ours but the config's names."""
     config = request.getfixturevalue(kind)
     roots = [
@@ -392,12 +475,19 @@ def test_stock_scripts(library, kind, layout, metric, request, shapes_root, tmp_
         annotations = shapes_root / 'coco' / 'annotations' / 'instances_val2017.json'
         roots += [f'{n}_evaluator.ann_file={annotations}' for n in ('val', 'test')]
     options = ('--work-dir', tmp_path, '--cfg-options', *SHORT, *roots)
-    done = run_command(sys.executable, stock(library, 'train.py'), config, *options)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert logged_iterations(done.stdout + done.stderr) == [1, 2, 3, 4]
-    checkpoint = tmp_path / 'iter_4.pth'
-    done = run_command(
-        sys.executable, stock(library, 'test.py'), config, checkpoint, *options
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert f'{metric}: ' in done.stdout + done.stderr
+    scripts = [
+        (stock(library, 'train.py'), config, *options),
+        (stock(library, 'test.py'), config, tmp_path / 'iter_4.pth', *options),
+    ]
+    commands = scripts if apart else [('-c', RUN_SCRIPTS, to_json(scripts))]
+    printed = ''
+    for command in commands:
+        done = run_command(sys.executable, *command)
+        assert done.returncode == 0, done.stderr[-3000:]
+        printed += done.stdout + done.stderr
+    assert logged_iterations(printed) == [1, 2, 3, 4]
+    assert f'{metric}: ' in printed.rpartition('Iter(test)')[2]
+
+
+def to_json(scripts) -> str:
+    return json.dumps([[str(part) for part in script] for script in scripts])
