@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dev.benchmark.peers import randomize_norms
 from dev.model_zoo.markdown import make_table
-from mmrapidnet.apis.latency import Call, interleave
+from mmrapidnet.apis.latency import Call, IsolatedCall, interleave
 from mmrapidnet.deploy.formats import load_format
 from mmrapidnet.deploy.fuse import fuse
 from mmrapidnet.deploy.graphs import Graph
@@ -110,7 +110,7 @@ def measure_encoders(encoders: Mapping[str, nn.Module], size: int, rounds: int) 
         A table in Markdown: seconds of one image, medians.
     """
     image = torch.randn(1, 3, size, size)
-    calls: dict[str, Call] = {}
+    calls: dict[str, Call | IsolatedCall] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, encoder in encoders.items():
             encoder.eval()
@@ -118,7 +118,7 @@ def measure_encoders(encoders: Mapping[str, nn.Module], size: int, rounds: int) 
             for runtime in RUNTIMES:
                 path = Path(folder) / f'{len(calls)}'
                 session = _open(encoder, runtime, path, image)
-                calls[f'{name}/{runtime}'] = partial(session, image.numpy())
+                calls[f'{name}/{runtime}'] = IsolatedCall(session, image.numpy())
         timings = interleave(calls, rounds, warm_up=1).timings
     columns = ('eager', *RUNTIMES)
     rows = [

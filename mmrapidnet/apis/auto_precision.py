@@ -20,6 +20,7 @@ from mmrapidnet.apis.points import IMAGES, measure_points
 from mmrapidnet.config.libraries import require_library
 from mmrapidnet.deploy.export import UNCALIBRATED, Report, export
 from mmrapidnet.deploy.formats import check_supported, list_precisions, load_format
+from mmrapidnet.deploy.isolated import FileError
 from mmrapidnet.utils.atomic import replace_atomic
 from mmrapidnet.utils.env import processor_name
 from mmrapidnet.utils.errors import UserError
@@ -63,8 +64,9 @@ def export_fastest(
 
     Each file is compared with PyTorch as `mmrapidnet.deploy.export.export` does, all
     are timed in turns on one image of the test set's size, and tested on some images of
-    the test set, the fastest first, until one keeps the checkpoint's metrics. What was
-    measured is printed; nothing is left of the other files.
+    the test set, the fastest first, until one keeps the checkpoint's metrics. Each runs
+    in a process of its own: one that ends it is left out. What was measured is printed;
+    nothing is left of the other files.
 
     Args:
         cfg: The config the checkpoint was trained with.
@@ -79,24 +81,33 @@ def export_fastest(
         What was exported.
 
     Raises:
-        UserError: As `mmrapidnet.deploy.export.export` for every precision; also if
-            only a part is asked for, nothing runs the format here, or no precision
-            keeps the metrics.
+        UserError: As `mmrapidnet.deploy.export.export` for the most exact precision;
+            also if only a part is asked for, nothing runs the format here, or no
+            precision keeps the metrics.
     """
     writer, out = load_format(format), Path(out)
     precisions = _check(cfg, writer, arguments.get('part', 'whole'))
     write = partial(export, cfg, checkpoint, format, **arguments)
     with tempfile.TemporaryDirectory() as folder:
-        reports, faults = _export_each(write, precisions, Path(folder), out.name)
-        rows = _time(cfg, checkpoint, reports)
+        reports, left_out = _export_each(write, precisions, Path(folder), out.name)
+        rows = _time(cfg, checkpoint, reports, left_out)
         reference = measure_points(cfg, checkpoint, images)
+
+        def test(name: str) -> Points | None:
+            path = reports[name].path
+            try:
+                return measure_points(cfg, str(path), images)
+            except FileError as error:
+                left_out.add(name, error, path)
+                return None
+
         choice = choose(
             {name: rows[name].timing.median for name in reports},
-            lambda name: measure_points(cfg, str(reports[name].path), images),
+            test,
             reference,
             max_drop,
         )
-        _tell(_make_table(out, rows, reference, choice, faults), images)
+        _tell(_make_table(out, rows, reference, choice, left_out), images)
         if choice.kept is None:
             raise UserError(
                 f'{out} was not written: no precision keeps the metric within '
@@ -107,7 +118,7 @@ def export_fastest(
 
 def choose(
     seconds: Mapping[str, float],
-    test: Callable[[str], Points],
+    test: Callable[[str], Points | None],
     reference: Points,
     max_drop: float,
 ) -> Choice:
@@ -115,7 +126,7 @@ def choose(
 
     Args:
         seconds: Precision to latency, the most exact first.
-        test: From a precision to its metrics.
+        test: From a precision to its metrics; None if it cannot be tested.
         reference: Those of the checkpoint.
         max_drop: What each metric may lose.
 
@@ -132,7 +143,10 @@ def choose(
     """
     choice = Choice(None)
     for name in rank(seconds):
-        points = choice.points[name] = test(name)
+        points = test(name)
+        if points is None:
+            continue
+        choice.points[name] = points
         drop = max(reference[metric] - points[metric] for metric in reference)
         choice.drops[name] = drop
         if drop <= max_drop:
@@ -179,11 +193,20 @@ def _check(cfg: Config, writer: ModuleType, part: str) -> tuple[str, ...]:
     return list_precisions(writer, kind)
 
 
+class _LeftOut(list[str]):
+    """Precisions that cannot be had here; says why as they come."""
+
+    def add(self, name: str, error: UserError, path: Path) -> None:
+        self.append(name)
+        fault = str(error).replace(f'{path.parent}/', '')
+        Console(markup=False).print(f'left out: {name}: {fault}', soft_wrap=True)
+
+
 def _export_each(
     write: Callable[..., Report], precisions: Sequence[str], folder: Path, name: str
-) -> tuple[dict[str, Report], dict[str, str]]:
-    """By precision what was exported, and why another was not."""
-    reports, faults = {}, {}
+) -> tuple[dict[str, Report], _LeftOut]:
+    """By precision what was exported, and those that were not."""
+    reports, left_out = {}, _LeftOut()
     for precision in precisions:
         out = folder / precision / name
         options = {} if precision == 'int8' else UNCALIBRATED
@@ -192,20 +215,30 @@ def _export_each(
         except UserError as error:
             if precision == precisions[0]:
                 raise
-            faults[precision] = str(error).replace(f'{out.parent}/', '')
-            Console(markup=False).print(
-                f'left out: {precision}: {faults[precision]}', soft_wrap=True
-            )
-    return reports, faults
+            left_out.add(precision, error, out)
+    return reports, left_out
 
 
-def _time(cfg: Config, checkpoint: str, reports: dict[str, Report]) -> dict[str, Row]:
-    """What PyTorch and the files take, by PyTorch's names and by precision."""
+def _time(
+    cfg: Config, checkpoint: str, reports: dict[str, Report], left_out: _LeftOut
+) -> dict[str, Row]:
+    """What PyTorch and the files take, by PyTorch's names and by precision.
+
+    Files that cannot be timed are left out of the reports, too.
+    """
     paths = {str(report.path): name for name, report in reports.items()}
     size = next(iter(reports.values())).size
     settings = Settings(size=size, rounds=ROUNDS, warm_up=WARM_UP)
-    found = measure(cfg, checkpoint, list(paths), settings)
-    return {paths.get(row.name, row.name): row for row in found.rows}
+    while True:
+        try:
+            found = measure(cfg, checkpoint, list(paths), settings)
+        except FileError as error:
+            # What was timed beside it is timed again.
+            name = paths.pop(str(error.path))
+            left_out.add(name, error, error.path)
+            del reports[name]
+        else:
+            return {paths.get(row.name, row.name): row for row in found.rows}
 
 
 def _make_table(
@@ -213,7 +246,7 @@ def _make_table(
     rows: Mapping[str, Row],
     reference: Points,
     choice: Choice,
-    faults: Mapping[str, str],
+    left_out: Sequence[str],
 ) -> Table:
     table = Table('what', title=f'precisions of {out.name}')
     for name in ('median ms', 'times as fast', *reference):
@@ -226,10 +259,11 @@ def _make_table(
             f'{1e3 * row.timing.median:.2f}',
             f'{row.ratio:.2f}',
             *(f'{points[name][m]:.2f}' if name in points else '' for m in reference),
-            '' if name.startswith('PyTorch') else _say_why(name, choice),
+            '' if name.startswith('PyTorch') else _say_why(name, choice, left_out),
         )
-    for name in faults:
-        table.add_row(name, '', '', *('' for _ in reference), 'left out')
+    for name in left_out:
+        if name not in rows:
+            table.add_row(name, '', '', *('' for _ in reference), 'left out')
     return table
 
 
@@ -243,10 +277,12 @@ def _tell(table: Table, images: int) -> None:
     )
 
 
-def _say_why(name: str, choice: Choice) -> str:
+def _say_why(name: str, choice: Choice, left_out: Sequence[str]) -> str:
     """Why a precision is kept or not."""
     if name == choice.kept:
         return 'kept'
+    if name in left_out:
+        return 'left out'
     if name not in choice.drops:
         return 'slower'
     return f'loses {choice.drops[name]:.2f}'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,19 @@ from mmengine.registry import DefaultScope
 from rich.table import Table
 from torch import nn
 
-from mmrapidnet.apis.latency import ROUNDS, WARM_UP, Call, Timing, interleave, wait_for
+from mmrapidnet.apis.latency import (
+    ROUNDS,
+    WARM_UP,
+    Call,
+    IsolatedCall,
+    Timing,
+    interleave,
+    wait_for,
+)
 from mmrapidnet.apis.model_parts import SIZES, count_channels
 from mmrapidnet.checkpoints.state_dict import read_checkpoint
 from mmrapidnet.config.libraries import require_library
 from mmrapidnet.datasets.shapes import draw_scene
-from mmrapidnet.deploy.formats import open_session
 from mmrapidnet.deploy.fuse import fuse, is_fused
 from mmrapidnet.deploy.graphs import PARTS, Graph, build_graph
 from mmrapidnet.deploy.inference import to_batch
@@ -126,7 +132,8 @@ def measure(
 
     A call is the network alone: from one image, a float32 tensor, to the raw outputs
     of its graph. If the files hold a part of the model, that part is timed in PyTorch.
-    The number of threads stays set in PyTorch.
+    Each file runs in a process of its own, which a bad one may end. The number of
+    threads stays set in PyTorch.
 
     Args:
         cfg: A config of mmdet, mmsegmentation or mmpretrain.
@@ -138,9 +145,9 @@ def measure(
         What was measured.
 
     Raises:
-        UserError: If a setting is out of range, the model cannot be built, a file
-            cannot be run or is of another model, or one of them takes no image of
-            that size.
+        UserError: If a setting is out of range, the model cannot be built, a file is
+            of another model, or one of them takes no image of that size; a
+            `mmrapidnet.deploy.isolated.FileError` if a file cannot be run.
     """
     settings = settings or Settings()
     settings.check(exported)
@@ -148,12 +155,10 @@ def measure(
     if 'model' not in cfg:
         raise UserError(f'{cfg.filename} has no model')
     torch.set_num_threads(settings.threads)
-    # Opened and run once in a process of its own, which a bad file may end.
-    probes = {
-        path: IsolatedSession(Path(path), settings.threads, settings.size)
+    metadata = {
+        path: IsolatedSession(Path(path), settings.threads, settings.size).metadata
         for path in exported
     }
-    metadata = {path: probe.metadata for path, probe in probes.items()}
     part = _find_part(cfg, metadata)
     fixed = (about['input']['size'] for about in metadata.values())
     size = tuple(settings.size or next(filter(None, fixed), SIZES[scope]))
@@ -167,9 +172,8 @@ def measure(
             outputs = {name: call() for name, call in calls.items()}
         for path in metadata:
             with in_one_line(f'{path} {refusal}'):
-                probes.pop(path)(image)
-                session = open_session(path, settings.threads, size)
-                calls[path] = partial(session, image)
+                session = IsolatedSession(Path(path), settings.threads, size)
+                calls[path] = IsolatedCall(session, image)
                 outputs[path] = calls[path]()
         measured = interleave(calls, settings.rounds, settings.warm_up)
     first = next(iter(measured.timings.values()))

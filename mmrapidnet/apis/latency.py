@@ -9,10 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+
+from mmrapidnet.deploy.isolated import IsolatedSession
 
 ROUNDS = 30
 WARM_UP = 5
@@ -68,6 +71,33 @@ class Measurement:
     unsettled: int
 
 
+@dataclass(frozen=True)
+class IsolatedCall:
+    """A call of an exported file in a process of its own, which times it.
+
+    What passes between the processes is not timed.
+
+    Attributes:
+        session: The file.
+        image: What it is run on.
+    """
+
+    session: IsolatedSession
+    image: np.ndarray
+
+    def __call__(self) -> dict[str, np.ndarray]:
+        """Run the file."""
+        return self.session(self.image)
+
+    def warm_up(self, times: int) -> bool:
+        """Call some times; returns whether the last was short enough for a lead."""
+        return self.session.do(_warm_up_file, self.image, times)
+
+    def time(self, lead: bool) -> float:
+        """Call once; returns the seconds it took, once the process is at rest."""
+        return self.session.do(_time_file, self.image, lead)
+
+
 def settle_down() -> bool:
     """Wait until the threads of this process rest, half a second at most.
 
@@ -89,7 +119,7 @@ def settle_down() -> bool:
 
 
 def interleave(
-    calls: Mapping[str, Call],
+    calls: Mapping[str, Call | IsolatedCall],
     rounds: int = ROUNDS,
     warm_up: int = WARM_UP,
     settle: Callable[[], bool] = settle_down,
@@ -112,17 +142,17 @@ def interleave(
     Returns:
         The timings.
     """
-    leads = {name: _warm_up(call, warm_up, clock) for name, call in calls.items()}
+    timed = {
+        name: call if isinstance(call, IsolatedCall) else _Here(call, clock)
+        for name, call in calls.items()
+    }
+    leads = {name: call.warm_up(warm_up) for name, call in timed.items()}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     unsettled = 0
     for _ in range(rounds):
-        for name, call in calls.items():
+        for name, call in timed.items():
             unsettled += not settle()
-            if leads[name]:
-                call()
-            start = clock()
-            call()
-            seconds[name].append(clock() - start)
+            seconds[name].append(call.time(leads[name]))
     timings = {name: Timing(tuple(values)) for name, values in seconds.items()}
     return Measurement(timings, unsettled)
 
@@ -133,11 +163,34 @@ def wait_for(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def _warm_up(call: Call, times: int, clock: Callable[[], float]) -> bool:
-    """Call some times; returns whether the last was short enough to precede others."""
-    took = 0.0
-    for _ in range(times):
-        start = clock()
-        call()
-        took = clock() - start
-    return took <= LONG
+@dataclass(frozen=True)
+class _Here:
+    """A call of this process, as an `IsolatedCall` is one of another."""
+
+    call: Call
+    clock: Callable[[], float]
+
+    def warm_up(self, times: int) -> bool:
+        """Call some times; returns whether the last was short enough for a lead."""
+        took = 0.0
+        for _ in range(times):
+            took = self.time(lead=False)
+        return took <= LONG
+
+    def time(self, lead: bool) -> float:
+        """Call, after another time with a lead; returns the seconds it took."""
+        if lead:
+            self.call()
+        start = self.clock()
+        self.call()
+        return self.clock() - start
+
+
+def _warm_up_file(session: Call, image: np.ndarray, times: int) -> bool:
+    return _Here(partial(session, image), time.perf_counter).warm_up(times)
+
+
+def _time_file(session: Call, image: np.ndarray, lead: bool) -> float:
+    took = _Here(partial(session, image), time.perf_counter).time(lead)
+    settle_down()  # the next turn is another process's
+    return took

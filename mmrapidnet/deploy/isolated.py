@@ -25,11 +25,24 @@ from mmrapidnet.utils.errors import UserError
 PATIENCE = 600
 
 
+class FileError(UserError):
+    """An exported file cannot be run: it refuses, or it ended its process.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, path: Path, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 class Child:
     """A fresh Python process that calls functions, and ends with this object.
 
     Args:
-        patience: Seconds that a call may take. Defaults to ten minutes.
+        patience: Seconds that a call may take; 0 for as many as it needs. Defaults to
+            ten minutes.
     """
 
     def __init__(self, patience: int = PATIENCE) -> None:
@@ -54,6 +67,8 @@ class Child:
             UserError: The function's own; also if it raises another exception, takes
                 too long, or ends the process.
         """
+        # What the process prints comes after what was printed before.
+        sys.stdout.flush()
         try:
             self._connection.send((function, arguments))
             result, refusal, failure = self._connection.recv()
@@ -83,8 +98,8 @@ class IsolatedSession:
         size: As for a ``Session``.
 
     Raises:
-        UserError: As a ``Session``'s; also if the file ends the process, or takes
-            longer than ten minutes.
+        FileError: As a ``Session``'s errors; also if the file ends the process, or
+            takes longer than ten minutes.
 
     Attributes:
         metadata: What the file says of itself.
@@ -100,8 +115,8 @@ class IsolatedSession:
             f'{path.name} cannot be run on this machine (export it for one size, in '
             'another precision or for another runtime)'
         )
-        self._child = Child()
-        self.metadata = self._child.call(self._what, _open, path, threads, size)
+        self._path, self._child = path, Child()
+        self.metadata = self._call(_open, path, threads, size)
 
     def __call__(self, *inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Run the file.
@@ -113,9 +128,31 @@ class IsolatedSession:
             The outputs by name.
 
         Raises:
-            UserError: If the file does not take such images, or fails on them.
+            FileError: If the file does not take such images, or fails on them.
         """
-        return self._child.call(self._what, _run, *inputs)
+        return self._call(_run, *inputs)
+
+    def do(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function in the process, such as one that times the file.
+
+        Args:
+            function: One that a module has under its name; it takes the ``Session``
+                first.
+            *arguments: Its other arguments; they, and its result, are pickled.
+
+        Returns:
+            Its result.
+
+        Raises:
+            FileError: As for a call of the session.
+        """
+        return self._call(_do, function, *arguments)
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return self._child.call(self._what, function, *arguments)
+        except UserError as error:
+            raise FileError(self._path, str(error)) from None
 
 
 def serve(descriptor: int, patience: int) -> None:
@@ -123,7 +160,8 @@ def serve(descriptor: int, patience: int) -> None:
 
     Args:
         descriptor: That of the connection with it.
-        patience: Seconds after which a call ends the process, native code or not.
+        patience: Seconds after which a call ends the process, native code or not; 0
+            for never.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interruption is the parent's
     connection = Connection(descriptor)
@@ -154,8 +192,11 @@ def _start(descriptor: int, patience: int) -> subprocess.Popen:
         f'import sys; sys.path[:] = {sys.path!r}; '
         f'from {__name__} import serve; serve({descriptor}, {patience})'
     )
+    # Not buffered: what it prints would be lost when it ends.
     return subprocess.Popen(
-        [sys.executable, '-c', code], pass_fds=[descriptor], stdin=subprocess.DEVNULL
+        [sys.executable, '-u', '-c', code],
+        pass_fds=[descriptor],
+        stdin=subprocess.DEVNULL,
     )
 
 
@@ -178,3 +219,7 @@ def _open(
 
 def _run(*inputs: np.ndarray) -> dict[str, np.ndarray]:
     return _session(*inputs)
+
+
+def _do(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(_session, *arguments)

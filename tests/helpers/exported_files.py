@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from dev.benchmark.peers import randomize_norms
 from helpers import tiny_models
 from mmrapidnet.deploy import fuse
+from mmrapidnet.deploy import metadata as about
 from mmrapidnet.deploy.formats import onnx_model
 from mmrapidnet.deploy.formats.session import Session
 from mmrapidnet.deploy.graphs import Graph, build_graph
@@ -106,6 +107,16 @@ def difference(session: Session, name: str, image: np.ndarray) -> float:
         assert array.shape == tensor.shape and array.dtype == tensor.dtype
         found.append(np.linalg.norm(array - tensor) / np.linalg.norm(tensor))
     return max(found)
+
+
+def write_ncnn(path: Path, layer: str) -> Path:
+    """A file of ncnn with one layer, which this package takes for its own."""
+    path.write_text(f'7767517\n2 2\nInput image 0 1 image\n{layer} image feature0\n')
+    path.with_suffix('.bin').write_bytes(b'')
+    graph = Graph('backbone', nn.Identity(), ('feature0',))
+    text = about.to_text(about.describe(None, graph, 'fp32'), batch=1)
+    path.with_suffix('.json').write_text(text)
+    return path
 
 
 def convert_once(monkeypatch) -> None:

@@ -1,6 +1,7 @@
 """Which precision an export keeps: on made-up latencies and metrics, and for real."""
 
 import re
+from pathlib import Path
 
 import pytest
 from helpers.exported_files import convert_once
@@ -14,6 +15,7 @@ from mmrapidnet.apis.latency import Timing
 from mmrapidnet.deploy import formats
 from mmrapidnet.deploy.export import Report
 from mmrapidnet.deploy.inference import ExportedModel
+from mmrapidnet.deploy.isolated import FileError
 from mmrapidnet.utils.errors import UserError
 
 SECONDS = {'fp32': 0.030, 'fp16': 0.0295, 'bf16': 0.016, 'int8': 0.012}
@@ -51,6 +53,12 @@ def test_no_more_is_tested_than_need_be(max_drop, kept, tested):
 def made_up(monkeypatch, tmp_path):
     """Exports, tests and measures nothing; what a precision lacks is an error."""
     seconds, points, asked = dict(SECONDS), dict(POINTS), []
+    dies = {'timed': [], 'tested': []}
+
+    def run_file(path, when):
+        path = Path(path)
+        if path.parent.name in dies[when]:
+            raise FileError(path, f'{path} cannot be run: its process died of SIGSEGV')
 
     def export(cfg, checkpoint, format, out, precision, **arguments):
         asked.append((precision, {k: v for k, v in arguments.items() if v}))
@@ -64,6 +72,8 @@ def made_up(monkeypatch, tmp_path):
     def measure(cfg, checkpoint, exported, settings):
         assert settings.size == (64, 96)
         names = {path: path.split('/')[-2] for path in exported}
+        for path in exported:
+            run_file(path, 'timed')
         times = {'PyTorch': 0.06, **{p: seconds[name] for p, name in names.items()}}
         rows = [
             Row(name, '', Timing((took,)), 0.06 / took, None)
@@ -72,6 +82,7 @@ def made_up(monkeypatch, tmp_path):
         return Benchmark('detector', settings.size, rows, 0)
 
     def measure_points(cfg, path, images):
+        run_file(path, 'tested')
         return points[path if path == 'weights.pth' else path.split('/')[-2]]
 
     for function in (export, measure, measure_points):
@@ -90,6 +101,7 @@ def made_up(monkeypatch, tmp_path):
         asked,
         tmp_path / 'out',
     )
+    run.dies = dies
     return run
 
 
@@ -118,6 +130,24 @@ def test_a_precision_that_cannot_be_written_is_left_out(made_up, capsys):
     assert 'left out: int8: model.xml was not written: its logits would' in printed
     del made_up.seconds['fp32']
     with pytest.raises(UserError, match='was not written: its logits'):
+        made_up()
+
+
+def test_files_that_end_their_process_are_left_out(made_up, capsys):
+    made_up.dies.update(timed=['int8'], tested=['bf16'])
+    assert made_up().metadata == {'precision': 'fp32'}
+    printed = capsys.readouterr().out
+    for name in ('int8', 'bf16'):
+        assert f'left out: {name}: model.xml cannot be run: its process died' in printed
+    cells = [re.findall(r'[\w.,]+', line) for line in printed.splitlines()]
+    assert ['int8', 'left', 'out'] in cells
+    assert ['bf16', '16.00', '3.75', 'left', 'out'] in cells
+    assert ['fp32', '30.00', '2.00', '50.00', '40.00', 'kept'] in cells
+
+
+def test_no_file_can_be_run(made_up):
+    made_up.dies.update(timed=list(SECONDS))
+    with pytest.raises(UserError, match='was not written: no precision keeps the'):
         made_up()
 
 

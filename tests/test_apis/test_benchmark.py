@@ -5,12 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from helpers.exported_files import write_ncnn
 from helpers.tiny_models import load
 from rich.console import Console
 
 from mmrapidnet.apis import benchmark
 from mmrapidnet.apis.latency import Timing
 from mmrapidnet.deploy.fuse import fuse
+from mmrapidnet.deploy.isolated import FileError
 from mmrapidnet.utils.errors import UserError
 
 FEW = benchmark.Settings(size=(64, 96), rounds=2, warm_up=0)
@@ -62,6 +64,16 @@ def test_files_that_cannot_be_compared(tmp_path, monkeypatch):
     on_gpu = benchmark.Settings(device='cuda')
     with pytest.raises(UserError, match='--device cuda: a.onnx is an exported file'):
         benchmark.measure(cfg, exported=['a.onnx'], settings=on_gpu)
+
+
+def test_a_file_that_ends_its_process(tmp_path, monkeypatch):
+    """A layer without the numbers that it needs, at which ncnn reads from nowhere."""
+    monkeypatch.setattr(benchmark, 'check_config', lambda *arguments: None)
+    path = write_ncnn(tmp_path / 'slice.ncnn.param', 'Slice slice 1 1')
+    cfg = load('segmenter', tmp_path, tmp_path)
+    with pytest.raises(FileError, match='^slice.* died of SIGSEGV') as error:
+        benchmark.measure(cfg, exported=[str(path)], settings=FEW)
+    assert error.value.path == path
 
 
 def test_the_table_by_hand(monkeypatch):

@@ -58,6 +58,39 @@ def test_only_every_second_call_of_a_turn_is_timed():
     assert measured.timings['a'].seconds == pytest.approx((0.3, 0.4))
 
 
+def test_what_another_process_runs_is_timed_there(monkeypatch):
+    """Without what passes between the two; it rests before the next has its turn."""
+    clock = Clock()
+
+    class Session:
+        def __init__(self, name, *seconds):
+            self.run = clock.call(name, *seconds)
+
+        def do(self, function, *arguments):
+            clock.now += 5.0
+            result = function(lambda image: self.run(), *arguments)
+            clock.now += 5.0
+            return result
+
+    monkeypatch.setattr(latency, 'settle_down', lambda: clock.log.append('rest'))
+    monkeypatch.setattr(latency, 'time', SimpleNamespace(perf_counter=clock.read))
+    calls = {
+        'file': latency.IsolatedCall(Session('file', 0.1, 0.2, 0.3), 'image'),
+        'slow': latency.IsolatedCall(Session('slow', 0.75), 'image'),
+        'here': clock.call('here', 0.25),
+    }
+    measured = latency.interleave(calls, 1, 1, clock.settle, clock.read)
+    assert clock.log == [
+        *('file', 'slow', 'here'),
+        *('settle', 'file', 'file', 'rest', 'settle', 'slow', 'rest'),
+        *('settle', 'here', 'here'),
+    ]
+    seconds = {name: timing.seconds for name, timing in measured.timings.items()}
+    assert seconds['file'] == pytest.approx((0.3,))
+    assert seconds['slow'] == pytest.approx((0.75,))
+    assert seconds['here'] == (0.25,)
+
+
 def test_turns_that_begin_with_others_at_work_are_counted():
     states = iter([True, False, False, True])
     calls = dict(a=lambda: None, b=lambda: None)

@@ -6,26 +6,15 @@ import os
 import numpy as np
 import psutil
 import pytest
-from torch import nn
+from helpers.exported_files import write_ncnn
+from helpers.in_a_child import die
 
-from mmrapidnet.deploy import metadata as about
 from mmrapidnet.deploy.formats import load_format
-from mmrapidnet.deploy.graphs import Graph
 from mmrapidnet.deploy.inference import ExportedModel
-from mmrapidnet.deploy.isolated import Child, IsolatedSession
+from mmrapidnet.deploy.isolated import Child, FileError, IsolatedSession
 from mmrapidnet.utils.errors import UserError
 
 IMAGE = np.arange(2 * 3 * 4, dtype=np.float32).reshape(1, 3, 2, 4)
-
-
-def write_ncnn(path, layer):
-    """A file of ncnn with one layer, which this package takes for its own."""
-    path.write_text(f'7767517\n2 2\nInput image 0 1 image\n{layer} image feature0\n')
-    path.with_suffix('.bin').write_bytes(b'')
-    graph = Graph('backbone', nn.Identity(), ('feature0',))
-    text = about.to_text(about.describe(None, graph, 'fp32'), batch=1)
-    path.with_suffix('.json').write_text(text)
-    return path
 
 
 @pytest.fixture
@@ -47,7 +36,12 @@ def test_outputs_and_metadata_are_the_files(tmp_path, children):
         session(IMAGE[0])
     assert '\n' not in str(error.value)
     np.testing.assert_array_equal(session(IMAGE)['feature0'], IMAGE)
+    # A function gets the session of the process.
+    assert session.do(getattr, 'metadata') == session.metadata
     assert children() == [before]
+    with pytest.raises(FileError, match='^relu.* died of SIGKILL') as error:
+        session.do(die)
+    assert error.value.path == path
     del session, error
     assert not children()
 
@@ -85,6 +79,16 @@ def test_calls():
         UserError, match='^leaving: the process that did it ended with status 3$'
     ):
         child.call('leaving', os._exit, 3)
+
+
+def test_what_is_printed(capfd):
+    """At once, although a child is killed in the end, and in its order."""
+    print('before')
+    child = Child(patience=0)
+    child.call('printing', print, 'within')
+    print('after')
+    del child
+    assert capfd.readouterr().out.split() == ['before', 'within', 'after']
 
 
 def test_patience_ends():
