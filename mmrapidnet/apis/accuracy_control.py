@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,16 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
 
+from mmrapidnet import compat
 from mmrapidnet.apis.points import IMAGES, preparing_test, quiet, read_points
+from mmrapidnet.config.load import load_config
 from mmrapidnet.deploy.accuracy_control import AccuracyControl, Run
 from mmrapidnet.deploy.export import UNCALIBRATED, Report, export
 from mmrapidnet.deploy.formats import load_format
 from mmrapidnet.deploy.inference import ExportedModel, Outputs
+from mmrapidnet.deploy.isolated import Child
 from mmrapidnet.deploy.postprocess import Size
+from mmrapidnet.utils.atomic import replace_atomic
 from mmrapidnet.utils.errors import UserError
 
 
@@ -36,7 +41,8 @@ def export_controlled(
     """Export in int8, as many layers as the metric allows.
 
     The metric is the mean of those of `mmrapidnet.apis.points.read_points`, on images
-    of the test set that are stretched to the one size that the file takes.
+    of the test set that are stretched to the one size that the file takes. All of it
+    is done in a process of its own, which networks that nobody ran before may end.
 
     Args:
         cfg: The config the checkpoint was trained with.
@@ -52,15 +58,56 @@ def export_controlled(
 
     Raises:
         UserError: As `mmrapidnet.deploy.export.export`; also if the format has no
-            accuracy control, or the metric loses more whatever is left in float.
+            accuracy control, the metric loses more whatever is left in float, or the
+            process dies.
     """
     if not getattr(load_format(format), 'CONTROLS_ACCURACY', False):
         raise UserError(
             f'{format} cannot hold int8 to a metric (--max-drop): take openvino'
         )
+    with replace_atomic(Path(out)) as path:
+        asked = (cfg, checkpoint, format, path, max_drop, images, arguments)
+        try:
+            report = Child(patience=0).call(
+                'int8 cannot be held to the metric on this machine (leave --max-drop '
+                'out, or take another precision)',
+                export_here,
+                *asked,
+            )
+        except UserError as error:
+            raise UserError(str(error).replace(str(path), str(out))) from None
+    return replace(report, path=Path(out))
+
+
+def export_here(
+    cfg: Config,
+    checkpoint: str,
+    format: str,
+    out: Path,
+    max_drop: float,
+    images: int,
+    arguments: dict[str, Any],
+) -> Report:
+    """Do what `export_controlled` does, in this process.
+
+    Args:
+        cfg: As there, and so all others.
+        checkpoint: Path or URL of the checkpoint.
+        format: One that has accuracy control.
+        out: The file to write.
+        max_drop: What the metric may lose, in points.
+        images: How many images of the test set.
+        arguments: Further ones of `mmrapidnet.deploy.export.export`.
+
+    Returns:
+        What was exported.
+    """
+    compat.apply()
+    if cfg.filename:
+        load_config(cfg.filename)  # for what it imports
     with tempfile.TemporaryDirectory() as folder:
         # What the metric is measured with: only its network is exchanged.
-        file = Path(folder) / Path(out).name
+        file = Path(folder) / out.name
         uncalibrated = {**arguments, **UNCALIBRATED}
         report = export(cfg, checkpoint, format, file, **uncalibrated)
         with measuring(cfg, report, images) as metric:

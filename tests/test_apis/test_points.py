@@ -1,13 +1,16 @@
 """The metric on some images of the test set, of files and of networks in memory."""
 
+import os
 from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import in_a_child
 from helpers.exported_files import convert_once
 from helpers.tiny_models import TWO_BLOCKS, GraphSession, load, write_checkpoint
 
+from mmrapidnet.apis import accuracy_control
 from mmrapidnet.apis.accuracy_control import export_controlled, measuring
 from mmrapidnet.apis.points import measure_points, read_points, take_images
 from mmrapidnet.apis.test import test as run_test
@@ -105,9 +108,48 @@ def test_numbers_and_metrics_that_make_no_sense(made):
     }
 
 
+def test_int8_is_made_in_a_process_of_its_own(tmp_path, monkeypatch):
+    """Which may die; whatever happens, no part of a file is left."""
+    cfg = load('segmenter', tmp_path, tmp_path)
+    out = tmp_path / 'out' / 'model.xml'
+    out.parent.mkdir()
+
+    def run(images):
+        asked = (cfg, 'weights.pth', 'openvino', out, 0.5, images)
+        return export_controlled(*asked, calibration_images=3)
+
+    monkeypatch.setattr(accuracy_control, 'export_here', in_a_child.die)
+    with pytest.raises(UserError) as error:
+        run(2)
+    assert str(error.value) == (
+        'int8 cannot be held to the metric on this machine (leave --max-drop out, or '
+        'take another precision): the process that did it died of SIGKILL (Killed)'
+    )
+    monkeypatch.setattr(accuracy_control, 'export_here', in_a_child.pretend)
+    with pytest.raises(UserError, match=f'^{out} was not written: no images$'):
+        run(0)
+    assert not list(out.parent.iterdir())
+    report = run(2)
+    assert report.path == out and report.metadata['process'] != os.getpid()
+    assert out.read_text() == (
+        "mmseg weights.pth openvino 0.5 {'calibration_images': 3}"
+    )
+
+
+class Here:
+    """A child that is this process, with what a test has patched."""
+
+    def __init__(self, patience):
+        assert patience == 0
+
+    def call(self, what, function, *arguments):
+        return function(*arguments)
+
+
 @pytest.mark.slow
 def test_int8_that_keeps_the_metric(shapes_root, tmp_path, monkeypatch):
     convert_once(monkeypatch)
+    monkeypatch.setattr(accuracy_control, 'Child', Here)
     # Of random weights, calibrated on two images.
     monkeypatch.setitem(verify.TOLERANCES, 'int8', 1.0)
     cfg = load('segmenter', tmp_path, shapes_root / 'ade', TWO_BLOCKS)
