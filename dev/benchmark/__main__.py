@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from dev.benchmark import plots, report, suite
+from dev.benchmark import plots, report, suite, whole
 from dev.benchmark.cases import Case, list_classifiers
 from dev.benchmark.dense_cases import ConfiguredModel, draw_example, list_dense
 from dev.benchmark.rounds import LEAST_ROUNDS, Section, Settings
@@ -91,26 +91,45 @@ def parse_args() -> argparse.Namespace:
     tables.set_defaults(run=run_tables)
     tables.add_argument('results', type=Path, help='a benchmark.json')
 
-    page = commands.add_parser('page', help='all that docs/benchmark.md shows')
+    page = commands.add_parser(
+        'page', help='what docs/benchmark.md shows of classifiers, and its figure'
+    )
     page.set_defaults(run=run_page)
-    page.add_argument(
+    add_page_arguments(page)
+
+    models = commands.add_parser(
+        'whole', help='detectors and segmenters side by side, and training steps'
+    )
+    models.set_defaults(run=run_whole)
+    models.add_argument(
+        '--models',
+        nargs='+',
+        default=whole.NAMES,
+        metavar='NAME',
+        help=f'some of {", ".join(whole.NAMES)} (default: all)',
+    )
+    models.add_argument(
         '--checkpoint',
         action='append',
         default=[],
         metavar='CONFIG=FILE',
-        help='a trained maskrcnn_rapidnet_s_coco or semfpn_rapidnet_s_ade20k, by the '
-        'config that its training wrote and the checkpoint',
+        help='a trained one of these models, by the config that its training wrote and '
+        'the checkpoint; others have random weights',
     )
-    page.add_argument(
-        '--into', type=Path, metavar='PAGE', help='a page to put the tables into'
-    )
-    add_measuring_arguments(page, chosen=False)
+    add_page_arguments(models)
     return parser.parse_args()
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('--checkpoint', help='its weights; random without one')
+
+
+def add_page_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--into', type=Path, metavar='PAGE', help='a page to put the tables into'
+    )
+    add_measuring_arguments(parser, chosen=False)
 
 
 def add_measuring_arguments(
@@ -227,7 +246,22 @@ def run_page(args: argparse.Namespace) -> None:
             out=args.out,
             command=own_command(MODULE),
             page=args.into,
-            trained=suite.read_trained(args.checkpoint),
+            device=args.device,
+            threads=args.threads,
+            folder=folder,
+        )
+
+
+def run_whole(args: argparse.Namespace) -> None:
+    with TemporaryDirectory() as folder:
+        suite.measure_whole_models(
+            repo=REPO,
+            names=args.models,
+            trained=whole.read_trained(args.checkpoint),
+            settings=settings_of(args),
+            out=args.out,
+            command=own_command(MODULE),
+            page=args.into,
             device=args.device,
             threads=args.threads,
             folder=folder,

@@ -51,11 +51,13 @@ class ConfiguredModel:
         checkpoint: Path of its weights; None for random ones.
         resize: Height and width that images are stretched to; None for what the
             config's test pipeline does.
+        options: Settings to override, by dotted name. Defaults to none.
     """
 
     config: str
     checkpoint: str | None = None
     resize: tuple[int, int] | None = None
+    options: tuple[tuple[str, Any], ...] = ()
 
     @property
     def name(self) -> str:
@@ -71,7 +73,7 @@ class ConfiguredModel:
         Raises:
             UserError: If it is of another kind or its library is not installed.
         """
-        cfg = load_config(self.config)
+        cfg = load_config(self.config, dict(self.options))
         if require_library(cfg) not in ('mmdet', 'mmseg'):
             raise UserError(
                 f'{self.config} is of {cfg.default_scope}: give the config of a '

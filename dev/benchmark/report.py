@@ -69,6 +69,7 @@ def read_json(path: Path) -> dict[str, Any]:
         return {
             **{key: record[key] for key in ('command', 'machine', 'versions')},
             'settings': record['settings'],
+            'missing': record.get('missing', {}),
             'rows': rows,
         }
     except (ValueError, TypeError, KeyError) as error:
@@ -110,11 +111,23 @@ def to_markdown(record: dict[str, Any]) -> str:
     Returns:
         Markdown.
     """
-    parts = []
-    for title, rows in _sections(record['rows']):
-        table = markdown.make_table(COLUMNS, map(make_cells, rows))
-        parts.append(f'**{_head(title, rows)}**\n\n{table}')
-    return '\n\n'.join([*parts, describe(record)]) + '\n'
+    return '\n\n'.join([*make_tables(record['rows']), describe(record)]) + '\n'
+
+
+def make_tables(rows: Sequence[Row]) -> list[str]:
+    """Write a table for each section.
+
+    Args:
+        rows: What was measured.
+
+    Returns:
+        Each in Markdown, with its title.
+    """
+    return [
+        f'**{_head(title, own)}**\n\n'
+        + markdown.make_table(COLUMNS, map(make_cells, own))
+        for title, own in _sections(rows)
+    ]
 
 
 def make_cells(row: Row) -> tuple[str, ...]:
@@ -181,12 +194,14 @@ def describe(record: dict[str, Any]) -> str:
     return ' '.join(sentence for sentence in sentences if sentence)
 
 
-def place_in_page(tables: str, page: Path) -> str:
+def place_in_page(tables: str, page: Path, begin: str = _BEGIN, end: str = _END) -> str:
     """Put the tables between their marks in a page.
 
     Args:
         tables: What `to_markdown` wrote.
         page: The page, which is left as it is.
+        begin: The line before them. Defaults to that of the classifiers.
+        end: The line after them. Defaults to that of the classifiers.
 
     Returns:
         The new text of the page.
@@ -194,7 +209,7 @@ def place_in_page(tables: str, page: Path) -> str:
     Raises:
         UserError: If there is no such page, or it has no such marks.
     """
-    return markdown.place_in_page(tables, page, _BEGIN, _END)
+    return markdown.place_in_page(tables, page, begin, end)
 
 
 def _sections(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:

@@ -86,12 +86,17 @@ class Section:
         cases: Those that do the same stand together.
         baseline: What each is compared with, see `find_baseline`.
         memory: Whether peak memory is worth its minutes. Defaults to True.
+        together: Whether all are measured in turns, whatever their sizes. Defaults to
+            False: those that do the same.
+        missing: Name of a model that cannot be measured here to why. Defaults to none.
     """
 
     title: str
     cases: Sequence[Case]
     baseline: str
     memory: bool = True
+    together: bool = False
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,8 +142,8 @@ def run(
             not lost if something later fails.
 
     Returns:
-        The record: ``command``, ``machine``, ``versions``, ``settings``, ``rows``
-        (`Row`).
+        The record: ``command``, ``machine``, ``versions``, ``settings``, ``missing``
+        (title of a section to its own), ``rows`` (`Row`).
 
     Raises:
         UserError: If a case has no baseline, or cannot be opened.
@@ -160,19 +165,26 @@ def run(
             int8_calibration=f'classifiers on {CALIBRATION_IMAGES} images of noise, '
             "others on images of the config's data set",
         ),
+        missing={s.title: s.missing for s in sections if s.missing},
         rows=[],
     )
-    groups = [
-        (section, list(group))
-        for section in sections
-        for _, group in groupby(section.cases, key=lambda c: c.group)
-    ]
+    groups = [(section, group) for section in sections for group in _group(section)]
     for number, (section, group) in enumerate(groups, start=1):
-        task, (height, width), batch = group[0].group
-        print_now(f'[{number}/{len(groups)}] {task}, {height}x{width}, batch {batch}')
+        sizes = dict.fromkeys('{}x{}'.format(*case.size) for case in group)
+        print_now(
+            f'[{number}/{len(groups)}] {group[0].task}, {", ".join(sizes)}, batch '
+            f'{group[0].batch}'
+        )
         record['rows'] += measure_group(section, group, settings)
         save(record)
     return record
+
+
+def _group(section: Section) -> list[list[Case]]:
+    """Cases that are measured in turns."""
+    if section.together:
+        return [list(section.cases)]
+    return [list(group) for _, group in groupby(section.cases, key=lambda c: c.group)]
 
 
 def measure_group(

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dev.benchmark import plots, report
+from dev.benchmark import plots, report, whole, whole_plot
 from dev.benchmark.cases import list_classifiers
-from dev.benchmark.dense_cases import ConfiguredModel, draw_example, list_dense
 from dev.benchmark.rounds import Section, Settings, run
 from dev.benchmark.runtimes import available_runtimes
-from dev.benchmark.train_cases import list_training
+from dev.benchmark.whole import Trained
 from dev.model_zoo.classifiers import MODEL_NAMES
 from dev.model_zoo.figures import Published, read_published
 from dev.subprocess_steps import print_now, relpath
-from mmrapidnet.utils.errors import UserError
 
 BASELINE = 'eager'
 RESULTS = 'benchmark.json'
 TABLES = 'benchmark.md'
 FIGURE = 'benchmark.png'
+# Of whole models: .json, .md and .png.
+WHOLE = 'whole_models'
 
 _CLASSIFIER_RUNTIMES = {
     'cpu': (
@@ -81,42 +81,6 @@ _PEERS = (
 )
 
 
-@dataclass(frozen=True)
-class Dense:
-    """A whole model of docs/benchmark.md.
-
-    Attributes:
-        title: What it is called there.
-        config: Name of its config.
-        picture: Height and width of the image file.
-        size: What the file is resized to.
-        crop: Images that it trains on.
-    """
-
-    title: str
-    config: str
-    picture: tuple[int, int]
-    size: tuple[int, int]
-    crop: tuple[int, int]
-
-
-# Pictures as they are common in COCO and ADE20K; crops as in the recipes.
-MASK_RCNN = Dense(
-    title='Mask R-CNN RapidNet-S',
-    config='maskrcnn_rapidnet_s_coco',
-    picture=(427, 640),
-    size=(800, 1216),
-    crop=(800, 1216),
-)
-SEMANTIC_FPN = Dense(
-    title='Semantic FPN RapidNet-S',
-    config='semfpn_rapidnet_s_ade20k',
-    picture=(480, 640),
-    size=(512, 683),
-    crop=(512, 512),
-)
-
-
 def default_runtimes(task: str, device: str) -> list[str]:
     """The runtimes that are measured unless some are named.
 
@@ -169,12 +133,11 @@ def measure_for_page(
     out: Path,
     command: str,
     page: Path | None,
-    trained: dict[str, tuple[str, str]],
     device: str,
     threads: int,
     folder: str,
 ) -> None:
-    """Measure all that docs/benchmark.md shows, and draw its figure.
+    """Measure what docs/benchmark.md shows of classifiers, and draw its figure.
 
     Args:
         repo: The repository, with ``configs/``.
@@ -182,8 +145,6 @@ def measure_for_page(
         out: The folder to write to: ``benchmark.json``, ``.md`` and ``.png``.
         command: The command to name.
         page: The page to put the tables into; None for none.
-        trained: Name of a model to the config and the checkpoint of a training; the
-            project's config with random weights without one.
         device: 'cpu' or 'cuda'.
         threads: Number of threads on the CPU.
         folder: Where exported files go.
@@ -196,67 +157,67 @@ def measure_for_page(
     if page is not None:
         report.place_in_page('', page)
     published = read_published(repo / 'configs' / 'published.yml')
-    out.mkdir(parents=True, exist_ok=True)
-    where = (device, threads, folder)
-    sections = [*list_classifier_sections(published, *where)]
-    for model in (MASK_RCNN, SEMANTIC_FPN):
-        ours = str(repo / 'configs' / f'{model.config}.py'), None
-        picture = draw_example(folder, model.picture)
-        source = ConfiguredModel(*trained.get(model.config, ours), model.size)
-        runtimes = default_runtimes('dense', device)
-        if model is SEMANTIC_FPN and source.checkpoint:
-            # int8 is for segmenters, and needs images of their data set.
-            runtimes += available_runtimes(('openvino-int8',), device)
-        sections.append(
-            Section(
-                f'{model.title}, from an image file to the result',
-                list_dense(source, runtimes, picture, *where),
-                BASELINE,
-            )
-        )
-    for model in (MASK_RCNN, SEMANTIC_FPN):
-        config = str(repo / 'configs' / f'{model.config}.py')
-        runtimes = default_runtimes('train', device)
-        cases = list_training(ConfiguredModel(config), runtimes, model.crop, 1, *where)
-        title = f'{model.title}, a training step'
-        sections.append(Section(title, cases, BASELINE, memory=False))
+    sections = list_classifier_sections(published, device, threads, folder)
     record = measure(sections, settings, out, command)
     plots.draw(record, published, out / FIGURE)
     if page is not None:
-        tables = report.to_markdown(record)
-        text = report.place_in_page(tables, page)
+        text = report.place_in_page(report.to_markdown(record), page)
         page.write_text(text, encoding='utf-8')
     print_now(f'figure: {relpath(out / FIGURE)}')
 
 
-def read_trained(given: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Read which of the page's models are trained ones.
+def measure_whole_models(
+    repo: Path,
+    names: Collection[str],
+    trained: Trained,
+    settings: Settings,
+    out: Path,
+    command: str,
+    page: Path | None,
+    device: str,
+    threads: int,
+    folder: str,
+) -> None:
+    """Measure whole models and training steps, and draw accuracy against latency.
 
     Args:
-        given: Each as 'CONFIG=FILE', the config by its path.
-
-    Returns:
-        Name of a model to its config and its checkpoint.
+        repo: The repository, with ``configs/``.
+        names: Which of `whole.NAMES`.
+        trained: See `whole.list_whole_sections`.
+        settings: How to measure.
+        out: The folder to write to: ``whole_models.json``, ``.md`` and ``.png``.
+        command: The command to name.
+        page: The page to put the tables into; None for none.
+        device: 'cpu' or 'cuda'.
+        threads: Number of threads on the CPU.
+        folder: Where exported files go.
 
     Raises:
-        UserError: If one is not written so, or of no model of the page.
-
-    Examples:
-        >>> read_trained(['run/semfpn_rapidnet_s_ade20k.py=run/iter_440.pth'])
-        {'semfpn_rapidnet_s_ade20k': ('run/semfpn_rapidnet_s_ade20k.py',
-        'run/iter_440.pth')}
+        UserError: If something cannot be measured, or the page has no place for
+            tables.
     """
-    known = [model.config for model in (MASK_RCNN, SEMANTIC_FPN)]
-    trained = {}
-    for config, _, file in (item.partition('=') for item in given):
-        path = Path(config)
-        if path.stem not in known or path.suffix != '.py' or not file:
-            raise UserError(
-                f'--checkpoint {config}={file}: write CONFIG=FILE, where CONFIG is the '
-                f'path of one of {", ".join(f"{name}.py" for name in known)}'
-            )
-        trained[path.stem] = config, file
-    return trained
+    settings.check()
+    marks = whole.BEGIN, whole.END
+    if page is not None:
+        report.place_in_page('', page, *marks)
+    published = read_published(repo / 'configs' / 'published.yml')
+    sections = whole.list_whole_sections(names, trained, device, threads, folder)
+    out.mkdir(parents=True, exist_ok=True)
+    save = partial(report.write_json, path=out / f'{WHOLE}.json')
+    record = run(sections, settings, command, save)
+    tables = whole.to_markdown(record, published)
+    (out / f'{WHOLE}.md').write_text(tables, encoding='utf-8')
+    shown, picture = tables, out / f'{WHOLE}.png'
+    if sections[0].title == whole.DETECTION:
+        whole_plot.draw(record, published, picture)
+        if page is not None:
+            link = os.path.relpath(picture, page.parent)
+            shown = f'![Published accuracy against latency]({link})\n\n{tables}'
+    if page is not None:
+        text = report.place_in_page(shown, page, *marks)
+        page.write_text(text, encoding='utf-8')
+    print_now(tables)
+    print_now(f'written to {relpath(out)}/{WHOLE}.*')
 
 
 def list_classifier_sections(

@@ -172,10 +172,12 @@ class Peer(PublishedRun):
     Attributes:
         family: Its family.
         label: What tells it from its family.
+        benchmark: Key of `BENCHMARKS` that its figures are of. Defaults to 'in1k'.
     """
 
     family: str
     label: str
+    benchmark: str = 'in1k'
 
 
 @dataclass(frozen=True)
@@ -272,12 +274,12 @@ def read_published(path: str | Path) -> Published:
         where = f'{path}, {name}'
         models[name] = [_read_entry(PublishedRun, entry, where) for entry in entries]
         for run in models[name]:
-            _check_run(name, run, where)
+            _check_run(find_benchmark(name), run, where)
     peers = {}
     for name, entry in content.get('peers', {}).items():
         where = f'{path}, {name}'
         peers[name] = _read_entry(Peer, entry, where)
-        _check_run(f'{name}_in1k', peers[name], where)
+        _check_run(BENCHMARKS.get(peers[name].benchmark), peers[name], where)
     return Published(families, models, peers)
 
 
@@ -301,7 +303,8 @@ def read_results(path: str | Path) -> list[Result]:
         raise UserError(f'{path} is no list of results')
     results = [_read_entry(Result, entry, str(path)) for entry in content]
     for result in results:
-        _check_figures(result.model, result.figures, f'{path}, {result.model}')
+        benchmark = find_benchmark(result.model)
+        _check_figures(benchmark, result.figures, f'{path}, {result.model}')
     return results
 
 
@@ -339,16 +342,17 @@ def _read_entry(kind: type, entry: dict[str, Any], where: str) -> Any:
         raise UserError(f'{where}: an entry does not fit: {error}') from error
 
 
-def _check_run(name: str, run: PublishedRun, where: str) -> None:
-    _check_figures(name, run.figures, where)
+def _check_run(benchmark: Benchmark | None, run: PublishedRun, where: str) -> None:
+    _check_figures(benchmark, run.figures, where)
     if (run.figures or run.latency) and not run.source:
         raise UserError(
             f'{where}: a figure without a source; name the place it was read in'
         )
 
 
-def _check_figures(name: str, figures: Iterable[str], where: str) -> None:
-    benchmark = find_benchmark(name)
+def _check_figures(
+    benchmark: Benchmark | None, figures: Iterable[str], where: str
+) -> None:
     known = [metric.name for metric in benchmark.metrics] if benchmark else []
     unknown = sorted(set(figures) - set(known))
     if unknown:

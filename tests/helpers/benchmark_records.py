@@ -54,5 +54,6 @@ def make_record(row):
         machine=machine,
         versions=versions,
         settings=settings,
+        missing={},
         rows=[row],
     )

@@ -107,7 +107,9 @@ def test_mistakes_end_in_one_line():
         ),
         (('plot', 'none.json', '--out', 'a.png'), 'there is no none.json'),
         (('tables', 'none.json'), 'there is no none.json'),
-        (('page', '--checkpoint', 'a=b'), '--checkpoint a=b: write CONFIG=FILE'),
+        (('whole', '--checkpoint', 'a=b'), '--checkpoint a=b: write CONFIG=FILE'),
+        (('whole', '--models', 'yolo', *QUICK), '--models yolo: choose some of'),
+        (('whole', '--into', 'none.md'), 'there is no page none.md'),
         (('page', '--into', 'none.md'), 'there is no page none.md'),
     ],
 )

@@ -8,7 +8,7 @@ import yaml
 from helpers.benchmark_records import fake, make_record, make_row
 from helpers.commands import REPO
 
-from dev.benchmark import cases, peers, plots, report, rounds, suite
+from dev.benchmark import cases, peers, plots, report, rounds, suite, whole
 from dev.model_zoo.figures import read_published
 from mmrapidnet.utils.errors import UserError
 
@@ -112,57 +112,26 @@ def test_page_in_one_command(tmp_path, monkeypatch):
     page = tmp_path / 'page.md'
     marks = report._BEGIN, report._END
     page.write_text('before\n{}\nold\n{}\nafter\n'.format(*marks))
-    given, drawn = [], []
-
-    def whole(source, runtimes_, image, *where):
-        given.append((source.config, source.checkpoint, source.resize))
-        assert image.is_file()
-        return [fake(f'{source.name}_whole')]
-
-    def training(source, runtimes_, size, batch, *where):
-        given.append((source.name, source.checkpoint, size, batch))
-        return [fake(f'{source.name}_step')]
-
-    section = rounds.Section('Classifiers', [fake('some')], 'eager')
-    for name, replacement in (
-        ('list_dense', whole),
-        ('list_training', training),
-        ('list_classifier_sections', lambda *a: [section]),
-        ('available_runtimes', lambda names, device: list(names)),
-    ):
-        monkeypatch.setattr(suite, name, replacement)
+    drawn = []
+    sections = [rounds.Section('Classifiers', [fake('some')], 'eager')]
+    monkeypatch.setattr(suite, 'list_classifier_sections', lambda *a: sections)
     monkeypatch.setattr(plots, 'draw', lambda *a: drawn.append(a[-1]))
     product = rounds.multiply_matrices(edge=16)
     monkeypatch.setattr(rounds, 'multiply_matrices', lambda device: product)
     out = tmp_path / 'out'
-    written = 'run/semfpn_rapidnet_s_ade20k.py'
     suite.measure_for_page(
         repo=REPO,
         settings=rounds.Settings(2, 0, True, False),
         out=out,
         command='a command',
         page=page,
-        trained={'semfpn_rapidnet_s_ade20k': (written, 'w.pth')},
         device='cpu',
         threads=1,
         folder=str(tmp_path),
     )
-    detector, segmenter = 'maskrcnn_rapidnet_s_coco', 'semfpn_rapidnet_s_ade20k'
-    assert given == [
-        (str(REPO / 'configs' / f'{detector}.py'), None, (800, 1216)),
-        (written, 'w.pth', (512, 683)),
-        (detector, None, (800, 1216), 1),
-        (segmenter, None, (512, 512), 1),
-    ]
     assert drawn == [out / 'benchmark.png']
     rows = report.read_json(out / 'benchmark.json')['rows']
-    assert [row.section for row in rows] == [
-        'Classifiers',
-        'Mask R-CNN RapidNet-S, from an image file to the result',
-        'Semantic FPN RapidNet-S, from an image file to the result',
-        'Mask R-CNN RapidNet-S, a training step',
-        'Semantic FPN RapidNet-S, a training step',
-    ]
+    assert [row.section for row in rows] == ['Classifiers']
     tables = (out / 'benchmark.md').read_text()
     assert page.read_text() == f'before\n{marks[0]}\n\n{tables}\n{marks[1]}\nafter\n'
 
@@ -176,7 +145,7 @@ def test_page_in_one_command(tmp_path, monkeypatch):
         'semfpn_rapidnet_s_ade20k=y.pth',
     ],
 )
-def test_trained_models_of_the_page(given):
+def test_trained_models(given):
     message = '--checkpoint .*: write CONFIG=FILE, where CONFIG is the path of one of'
     with pytest.raises(UserError, match=message):
-        suite.read_trained([given])
+        whole.read_trained([given])
