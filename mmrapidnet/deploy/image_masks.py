@@ -64,6 +64,54 @@ def resize_masks(
     return masks
 
 
+def finish_queries(
+    logits: np.ndarray, scores: np.ndarray, shape: Size, size: Size, stride: int
+) -> dict[str, np.ndarray]:
+    """Make objects in a picture of Mask2Former's queries.
+
+    mmdet multiplies the score of the class with the mean probability of the mask's
+    pixels, and takes the box from the mask: both in the picture.
+
+    Args:
+        logits: (K, h, w), of the image and its padding on the right and below.
+        scores: Those of the classes, (K,).
+        shape: Height and width of the image without the padding.
+        size: Height and width of the picture.
+        stride: That of the logits.
+
+    Returns:
+        ``masks`` (K, *size), bool; ``boxes`` (K, 4), float32, all 0 of an empty mask;
+        ``scores`` (K,).
+
+    Examples:
+        >>> logits = np.array([[[-20.0, 20.0]]], dtype=np.float32)
+        >>> found = finish_queries(logits, np.float32([0.5]), (2, 4), (2, 4), 2)
+        >>> found['boxes'], found['scores'].round(3)
+        (array([[2., 0., 4., 2.]], dtype=float32), array([0.5], dtype=float32))
+    """
+    masks = np.zeros((len(logits), *size), dtype=bool)
+    boxes = np.zeros((len(logits), 4), dtype=np.float32)
+    scores = scores.copy()
+    for number, values in enumerate(torch.from_numpy(np.float32(logits))):
+        padded = tuple(side * stride for side in values.shape)
+        values = resize(values, [padded, size], crop=shape)
+        mask = values > 0
+        masks[number], boxes[number] = mask, _bound(mask)
+        scores[number] *= (values.sigmoid() * mask).sum() / (mask.sum() + 1e-6)
+    return {'masks': masks, 'boxes': boxes, 'scores': scores}
+
+
+def _bound(mask: Tensor) -> list[int]:
+    """The box, xyxy, around a mask; all 0 if it is empty."""
+    down, across = (mask.any(dim=axis).nonzero() for axis in (1, 0))
+    if not len(down):
+        return [0, 0, 0, 0]
+    (left, right), (top, bottom) = (
+        (int(places[0]), int(places[-1]) + 1) for places in (across, down)
+    )
+    return [left, top, right, bottom]
+
+
 def _enlarge(values: Tensor, factor: int) -> Tensor:
     """Enlarge a map, (h, w)."""
     size = tuple(side * factor for side in values.shape)

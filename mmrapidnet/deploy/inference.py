@@ -11,7 +11,7 @@ from torch import nn
 
 from mmrapidnet.deploy import postprocess
 from mmrapidnet.deploy.formats import open_session
-from mmrapidnet.deploy.image_masks import resize_masks
+from mmrapidnet.deploy.image_masks import finish_queries, resize_masks
 from mmrapidnet.deploy.isolated import IsolatedSession
 from mmrapidnet.deploy.metadata import channels_of
 from mmrapidnet.deploy.postprocess import Size
@@ -239,14 +239,24 @@ def read_settings(model: nn.Module, graph: Graph) -> dict[str, Any]:
 
 
 def _finish_detector(
-    outputs, shape, size, scale, mask_threshold=0.5, mask_resizing=None, **fusion
+    outputs,
+    shape,
+    size,
+    scale,
+    mask_threshold=0.5,
+    mask_resizing=None,
+    query_stride=None,
+    **fusion,
 ) -> Outputs:
     found = {**outputs, 'boxes': _finish_boxes(outputs, shape, size, scale)}
     if 'masks' in outputs:
         found['masks'] = postprocess.paste_masks(
             outputs['masks'], found['boxes'], size, mask_threshold
         )
-    if 'mask_logits' in outputs:
+    if query_stride:
+        logits = found.pop('mask_logits')
+        found |= finish_queries(logits, found['scores'], shape, size, query_stride)
+    elif 'mask_logits' in outputs:
         logits = found.pop('mask_logits')
         found['masks'] = resize_masks(
             logits, shape, size, scale, threshold=mask_threshold, **mask_resizing

@@ -208,6 +208,7 @@ _MASK_HEADS = ('RTMDetInsHead', 'CondInstMaskHead', 'SOLOV2Head')
 _SETTINGS = {
     'mask_threshold': _is_number,
     'mask_resizing': _is_resizing,
+    'query_stride': _is_count,
     'divisor': _is_count,
     'things': _is_count,
     'mask_overlap': _is_number,

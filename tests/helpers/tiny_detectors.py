@@ -234,10 +234,10 @@ def noise(size):
     return torch.randint(256, (1, 3, *size), generator=generator).float().numpy()
 
 
-def assert_file_detects_alike(graph, run):
+def assert_file_detects_alike(graph, run, tolerance=1e-4):
     """Compare a file with its graph: at odd sizes, and where there is nothing."""
     for size in SIZES:
         differences = compare(graph, run, (noise(size),))
-        assert all(difference.relative < 1e-4 for difference in differences)
+        assert all(difference.relative < tolerance for difference in differences)
     found = run(np.full((1, 3, *SIZES[1]), GREY, np.float32))
     assert [len(output) for output in found.values()] == [0] * len(graph.outputs)

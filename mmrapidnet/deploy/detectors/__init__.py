@@ -14,6 +14,7 @@ from mmrapidnet.deploy.detectors.dynamic_masks import (
     CondInstGraph,
     RTMDetInsGraph,
 )
+from mmrapidnet.deploy.detectors.mask2former import Mask2FormerGraph
 from mmrapidnet.deploy.detectors.one_stage import OneStageGraph
 from mmrapidnet.deploy.detectors.solov2 import SOLOv2Graph
 from mmrapidnet.deploy.detectors.two_stage import TwoStageGraph
@@ -38,6 +39,8 @@ def build_detector(model: nn.Module) -> nn.Module:
     """
     if hasattr(model, 'roi_head'):
         return TwoStageGraph(model)
+    if hasattr(model, 'panoptic_fusion_head'):
+        return Mask2FormerGraph(model)
     if getattr(model, 'with_mask', False):
         return (CondInstGraph if model.with_bbox else SOLOv2Graph)(model)
     if type(getattr(model, 'bbox_head', None)).__name__ in RTMDET_INS_HEADS:

@@ -219,8 +219,9 @@ def _check_steps(model: nn.Module) -> None:
             raise UserError(
                 f'bbox_head is {head.__name__}, which predicts in a way of its own: a '
                 'whole detector in one stage can be exported if its head predicts as '
-                'RetinaNet, FCOS, ATSS, GFL, RTMDet, RTMDet-Ins or CondInst do; else '
-                'export its backbone (part=backbone)'
+                'RetinaNet, FCOS, ATSS, GFL, RTMDet, RTMDet-Ins or CondInst do, to '
+                'onnx and openvino; else export its backbone (part=backbone), to any '
+                'format'
             )
 
 

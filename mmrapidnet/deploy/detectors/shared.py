@@ -239,6 +239,6 @@ def _check(model: nn.Module, path: str, given: Any, expected: tuple) -> None:
     part = 'dense' if getattr(model, 'with_rpn', False) else 'backbone'
     raise UserError(
         f'{path} of this {type(model).__name__} is {given}: a whole detector can be '
-        f'exported with {" or ".join(map(str, expected))} only; else export its {part} '
-        f'part (part={part})'
+        f'exported with {" or ".join(map(str, expected))} only, to onnx and openvino; '
+        f'else export its {part} part (part={part}), to any format'
     )

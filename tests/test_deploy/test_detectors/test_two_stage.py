@@ -331,7 +331,7 @@ def test_graph_of_a_panoptic_model(monkeypatch):
         (
             'roi_head.bbox_head.bbox_coder.clip_border',
             False,
-            'bbox_coder.clip_border of this MaskRCNN is False: .* with True only; else',
+            'bbox_coder.clip_border of this MaskRCNN is False: .* with True only, to',
         ),
         (
             'roi_head.mask_head.upsample_method',
