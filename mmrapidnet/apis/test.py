@@ -13,6 +13,7 @@ from mmrapidnet.checkpoints.fused import is_fused_checkpoint
 from mmrapidnet.checkpoints.state_dict import check_fits, read_checkpoint
 from mmrapidnet.config.libraries import require_library
 from mmrapidnet.config.load import check_work_dir
+from mmrapidnet.config.panoptic import require_panopticapi
 from mmrapidnet.datasets.check.precheck import check_datasets
 from mmrapidnet.deploy import fuse
 from mmrapidnet.deploy.formats import format_of
@@ -43,12 +44,14 @@ def test(
         The metrics.
 
     Raises:
-        UserError: If a data set is missing, or the checkpoint or file is missing,
-            damaged or of another model, an exported file is to be fused, another
-            process of the job is lost, or the model has no confusion matrix.
+        UserError: If a data set is missing or cannot be read, or the checkpoint or
+            file is missing, damaged or of another model, an exported file is to be
+            fused, another process of the job is lost, or the model has no confusion
+            matrix.
     """
     require_library(cfg)
     check_work_dir(cfg)
+    require_panopticapi(cfg, ['test_dataloader'])
     check_datasets(cfg, ['test_dataloader'])
     if not count_confusion(cfg, 'test_evaluator') and confusion_matrix:
         raise UserError(

@@ -18,6 +18,7 @@ from mmrapidnet.checkpoints.latest import read_run
 from mmrapidnet.checkpoints.state_dict import check_fits, check_start, read_checkpoint
 from mmrapidnet.config.libraries import require_library
 from mmrapidnet.config.load import add_hook, check_work_dir
+from mmrapidnet.config.panoptic import require_panopticapi
 from mmrapidnet.datasets.check.precheck import check_datasets
 from mmrapidnet.engine.confusion import count_confusion
 from mmrapidnet.engine.dist import naming_lost_ranks
@@ -121,7 +122,9 @@ def _check(cfg: Config, check_data: bool) -> None:
             f'{cfg.optim_wrapper.accumulative_counts}: schedules, intervals and '
             'auto_scale_lr do not count it; leave it out and give --accumulate N'
         )
-    check_datasets(cfg, ['train_dataloader', 'val_dataloader'], thorough=check_data)
+    used = ['train_dataloader', 'val_dataloader']
+    require_panopticapi(cfg, used)
+    check_datasets(cfg, used, thorough=check_data)
     if (cfg.model.get('head') or {}).get('distillation', 'none') != 'none':
         # It needs mmpretrain.
         from mmrapidnet.models.classifiers.teacher import Teacher

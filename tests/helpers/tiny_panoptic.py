@@ -8,15 +8,20 @@ import numpy as np
 from mmengine.config import Config
 
 from helpers.commands import REPO
-from helpers.tiny_models import ARCH, THIN_HEADS, TWO_BLOCKS, write_checkpoint
+from helpers.tiny_models import THIN_HEADS, write_checkpoint
 from mmrapidnet.config.load import load_config
 
 THINGS, STUFF = ('disc', 'square', 'ring'), ('sky', 'grass')
 _SIZE = (96, 128)
+# One block of each kind, as exporting takes seconds for each.
+_ARCH = (
+    'dict(_delete_=True, channels=(8, 16, 24, 32), local_blocks=(1, 0, 0, 0), '
+    'global_blocks=(0, 0, 0, 1))'
+)
 _CONFIG = f"""
 _base_ = '{REPO / 'configs' / 'panoptic_fpn_rapidnet_s_coco.py'}'
 model = dict(
-    backbone=dict(arch={ARCH}, drop_path_rate=0.0),
+    backbone=dict(arch={_ARCH}, drop_path_rate=0.0),
     neck=dict(in_channels=[8, 16, 24, 32], out_channels=16),{THIN_HEADS}
     semantic_head=dict(
         in_channels=16,
@@ -71,7 +76,7 @@ def write(root: Path) -> tuple[Path, Path]:
 
 def load(config: Path, root: Path) -> Config:
     """The config, with its data."""
-    return load_config(str(config), TWO_BLOCKS, str(root))
+    return load_config(str(config), data_root=str(root))
 
 
 def _write_data(root: Path) -> None:
@@ -84,7 +89,7 @@ def _write_data(root: Path) -> None:
         ids = np.full(_SIZE, 4, np.uint8)
         ids[_SIZE[0] // 2 :] = 5
         cv2.circle(ids, (30 * number, 50), 20, 1, -1)
-        noise = np.random.default_rng(number).integers(0, 99, (*_SIZE, 3))
+        noise = np.random.default_rng(number).integers(0, 99, (*_SIZE, 3), np.uint8)
         cv2.imwrite(
             str(root / 'val2017' / f'{number}.jpg'), noise + ids[..., None] * 30
         )
