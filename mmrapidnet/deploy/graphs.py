@@ -145,7 +145,8 @@ def build_graph(model: nn.Module, part: str = 'whole') -> Graph:
     | mmdet's detector | detector | ``boxes`` (K, 4) xyxy in pixels of the image,
       ``scores`` (K,), ``labels`` (K,) int64; of one with a mask head ``masks``
       (K, 28, 28), probabilities in the boxes, or ``mask_logits`` (K, H / s, W / s) of
-      the whole image; of Panoptic FPN ``semantic``, logits of stuff |
+      the whole image, without boxes of SOLOv2 and Mask2Former; of Panoptic FPN
+      ``semantic``, logits of stuff |
     | mmdet's detector in two stages, ``part='dense'`` | dense | the neck's maps ``p2``
       to ``p6``, the RPN's ``rpn_cls0`` to ``4`` and ``rpn_reg0`` to ``4`` |
 

@@ -107,6 +107,8 @@ def test_config_of_a_file(kind, configs):
         ({'mask_resizing': {'head': 'AnotherHead', 'strides': [8]}}, False),
         ({'mask_resizing': {'head': 'RTMDetInsHead', 'strides': [0.5]}}, False),
         ({'mask_resizing': {'head': 'CondInstMaskHead'}}, False),
+        ({'query_stride': 4}, True),
+        ({'query_stride': 0.5}, False),
         ({'divisor': 0}, False),
         ({'another': 1}, False),
     ],
