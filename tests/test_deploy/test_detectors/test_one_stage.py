@@ -101,7 +101,7 @@ def test_graph_finds_nothing(name, path, value, models):
         (
             'bbox_head.bbox_coder.clip_border',
             False,
-            r'bbox_coder.clip_border .* is False: .* with True only; .*part=backbone\)',
+            r'bbox_coder.clip_border .* is False: .* with True only, .*part=backbone\)',
         ),
         ('bbox_head.bbox_coder', None, 'bbox_coder of this RetinaNet is NoneType: '),
         ('bbox_head.loss_cls.custom_cls_channels', True, 'custom_cls_channels .* True'),
