@@ -37,7 +37,7 @@ SMALL = {
         'model.test_cfg.rpn.max_per_img=20',
         *(
             f'{name}_dataloader.dataset.pipeline.{step}.scale=(96,96)'
-            for name, step in (('train', 2), ('val', 1), ('test', 1))
+            for name, step in (('train', 3), ('val', 2), ('test', 2))
         ),
     ],
     TINY_IMAGENET: [],
