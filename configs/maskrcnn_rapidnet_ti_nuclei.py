@@ -8,7 +8,7 @@ _base_ = [
     '_base_/schedules/shapes.py',
 ]
 
-max_iters = 1200
+max_iters = 600
 
 # From 12 to 271 pixels. Of the nuclei at the scale of testing 98.5 % overlap one of these
 # anchors by an IoU of 0.5 and 55 % by 0.7; of a single scale of 4, 93 % and 31 %.
@@ -45,8 +45,8 @@ model = dict(
 
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 2)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=max_iters),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters),
 ]
 log_processor = dict(by_epoch=False, window_size=25)
 default_hooks = dict(

@@ -114,7 +114,7 @@ NUCLEI = DataSet(
         Figure('mask AP75, %', 'coco/segm_mAP_75', scale=100.0),
     ),
     note='AP on the held-out images, which training also validates on.',
-    size=(384, 384),
+    size=(512, 512),
 )
 DATA_SETS = {data.name: data for data in (SHAPES, CAMVID, NUCLEI)}
 

@@ -109,7 +109,7 @@ def test_average_precision_of_nuclei(tmp_path, weights, no_tools, sizes):
     make_nuclei(tmp_path, 'rapidnet_ti_nuclei_from_labels_iter_4', 0.6, 0.9, 0.65)
     paths = (tmp_path, tmp_path)
     compare(REPO, NUCLEI, *paths, NUCLEI.seeds, NUCLEI.backbones, weights)
-    assert sizes == [(384, 384)] * 3
+    assert sizes == [(512, 512)] * 3
     page = (tmp_path / 'nuclei.md').read_text()
     iters = own_length(NUCLEI.config('rapidnet_ti'))
     assert page.startswith(f'Mask R-CNN on nuclei, {iters} iterations. ')
