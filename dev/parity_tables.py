@@ -22,8 +22,6 @@ _TOLD = (
     'executorch',
     'ai-edge-litert',
     'ai-edge-quantizer',
-    'executorch',
-    'ai-edge-litert',
 )
 
 
