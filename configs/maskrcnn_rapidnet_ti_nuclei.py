@@ -2,7 +2,7 @@
 # objects that an image of the whole set can have. With --pretrained from a classifier of
 # rapidnet_ti_tinyimagenet.
 _base_ = [
-    '_base_/models/maskrcnn_rapidnet_s.py',
+    '_base_/models/maskrcnn_rapidnet_ti_64.py',
     '_base_/datasets/nuclei.py',
     'mmdet::_base_/default_runtime.py',
     '_base_/schedules/shapes.py',
@@ -13,28 +13,9 @@ max_iters = 600
 # From 12 to 271 pixels. Of the nuclei at the scale of testing 98.5 % overlap one of these
 # anchors by an IoU of 0.5 and 55 % by 0.7; of a single scale of 4, 93 % and 31 %.
 anchor_scales = [3.0, 4.24]
-# Two samples a bin instead of as many as pixels: the objects are small.
-roi_layer = dict(sampling_ratio=2)
 model = dict(
-    backbone=dict(
-        arch='ti',
-        norm_cfg=dict(type='BN'),
-        drop_path_rate=0.0,
-        # Blocks that start near the identity need longer to learn from scratch.
-        layer_scale_init_value=0.1,
-    ),
-    neck=dict(out_channels=64),
-    rpn_head=dict(
-        in_channels=64, feat_channels=64, anchor_generator=dict(scales=anchor_scales)
-    ),
-    roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=64, roi_layer=roi_layer),
-        bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=1),
-        mask_roi_extractor=dict(out_channels=64, roi_layer=roi_layer),
-        mask_head=dict(
-            num_convs=2, in_channels=64, conv_out_channels=64, num_classes=1
-        ),
-    ),
+    rpn_head=dict(anchor_generator=dict(scales=anchor_scales)),
+    roi_head=dict(bbox_head=dict(num_classes=1), mask_head=dict(num_classes=1)),
     train_cfg=dict(
         # A crop holds 9 nuclei in the median, 38 in one of twenty, 108 at the most.
         rpn_proposal=dict(nms_pre=1000, max_per_img=500),

@@ -1,7 +1,7 @@
 # Mask R-CNN small enough to learn Shapes on two CPU cores, from a backbone that already
 # knows them: --pretrained a checkpoint of semfpn_rapidnet_ti_shapes.
 _base_ = [
-    '_base_/models/maskrcnn_rapidnet_s.py',
+    '_base_/models/maskrcnn_rapidnet_ti_64.py',
     '_base_/datasets/shapes_instance.py',
     'mmdet::_base_/default_runtime.py',
     '_base_/schedules/shapes.py',
@@ -9,26 +9,9 @@ _base_ = [
 
 max_iters = 700
 
-# Two samples a bin instead of as many as pixels: the images are small.
-roi_layer = dict(sampling_ratio=2)
 model = dict(
-    backbone=dict(
-        arch='ti',
-        norm_cfg=dict(type='BN'),
-        drop_path_rate=0.0,
-        # Blocks that start near the identity need longer to learn from scratch.
-        layer_scale_init_value=0.1,
-    ),
-    neck=dict(out_channels=64),
-    rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[6])),
-    roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=64, roi_layer=roi_layer),
-        bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=6),
-        mask_roi_extractor=dict(out_channels=64, roi_layer=roi_layer),
-        mask_head=dict(
-            num_convs=2, in_channels=64, conv_out_channels=64, num_classes=6
-        ),
-    ),
+    rpn_head=dict(anchor_generator=dict(scales=[6])),
+    roi_head=dict(bbox_head=dict(num_classes=6), mask_head=dict(num_classes=6)),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=500, max_per_img=200),
         rcnn=dict(sampler=dict(num=96)),

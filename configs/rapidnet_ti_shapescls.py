@@ -1,30 +1,13 @@
 # RapidNet-Ti, from scratch, telling twelve kinds of objects apart on two CPU cores.
-# No teacher: both classifiers learn from the labels.
 _base_ = [
-    '_base_/plugin_cls.py',
+    '_base_/models/cls_rapidnet_ti_labels.py',
     '_base_/datasets/shapes_cls.py',
     '_base_/schedules/shapes_cls.py',
 ]
 
 max_iters = 1200
 
-model = dict(
-    type='DistilledImageClassifier',
-    # Blocks that start near the identity need longer to learn from scratch.
-    backbone=dict(
-        type='RapidNet', arch='ti', out_indices=(3,), layer_scale_init_value=0.1
-    ),
-    head=dict(
-        type='DistilledClsHead',
-        classifier=dict(
-            type='DistilledClassifier',
-            in_channels=224,
-            hidden_channels=512,
-            num_classes=12,
-        ),
-        distillation='none',
-    ),
-)
+model = dict(head=dict(classifier=dict(num_classes=12)))
 
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 4)
 param_scheduler = [

@@ -1,7 +1,6 @@
 # RapidNet-Ti, from scratch, telling 50 classes of Tiny-ImageNet apart on two CPU cores.
-# No teacher: both classifiers learn from the labels.
 _base_ = [
-    '_base_/plugin_cls.py',
+    '_base_/models/cls_rapidnet_ti_labels.py',
     '_base_/datasets/tiny_imagenet50.py',
     '_base_/schedules/shapes_cls.py',
 ]
@@ -9,22 +8,10 @@ _base_ = [
 max_iters = 4000
 
 model = dict(
-    type='DistilledImageClassifier',
-    # Blocks that start near the identity need longer to learn from scratch.
-    backbone=dict(
-        type='RapidNet', arch='ti', out_indices=(3,), layer_scale_init_value=0.1
-    ),
     head=dict(
-        type='DistilledClsHead',
-        classifier=dict(
-            type='DistilledClassifier',
-            in_channels=224,
-            hidden_channels=512,
-            num_classes=50,
-        ),
+        classifier=dict(num_classes=50),
         loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1),
-        distillation='none',
-    ),
+    )
 )
 
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 4)

@@ -1,10 +1,10 @@
 # Semantic FPN for CamVid, from scratch on two CPU cores; with --pretrained from a
 # classifier of rapidnet_ti_tinyimagenet.
 _base_ = [
-    '_base_/models/semfpn_rapidnet_s.py',
+    '_base_/models/semfpn_rapidnet_ti_64.py',
     '_base_/datasets/camvid.py',
     'mmseg::_base_/default_runtime.py',
-    '_base_/schedules/shapes.py',
+    '_base_/schedules/shapes_seg.py',
 ]
 
 max_iters = 500
@@ -18,18 +18,7 @@ class_weight = [
 
 model = dict(
     data_preprocessor=dict(size=(288, 384), test_cfg=dict(size_divisor=32)),
-    backbone=dict(
-        arch='ti',
-        norm_cfg=dict(type='BN'),
-        drop_path_rate=0.0,
-        # Blocks that start near the identity need longer to learn from scratch.
-        layer_scale_init_value=0.1,
-    ),
-    neck=dict(out_channels=64),
     decode_head=dict(
-        in_channels=[64, 64, 64, 64],
-        channels=64,
-        norm_cfg=dict(type='BN'),
         num_classes=11,
         loss_decode=dict(class_weight=class_weight, avg_non_ignore=True),
     ),
@@ -41,17 +30,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters),
 ]
 log_processor = dict(window_size=25)
-default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=25, log_metric_by_epoch=False),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    # Two are kept, so that one is whole whenever a run is stopped.
-    checkpoint=dict(
-        type='CheckpointHook',
-        by_epoch=False,
-        interval=max_iters // 4,
-        max_keep_ckpts=2,
-    ),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'),
-)
+default_hooks = dict(checkpoint=dict(interval=max_iters // 4))

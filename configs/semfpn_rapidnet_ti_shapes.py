@@ -1,29 +1,16 @@
 # Semantic FPN small enough to learn Shapes from scratch on two CPU cores.
 _base_ = [
-    '_base_/models/semfpn_rapidnet_s.py',
+    '_base_/models/semfpn_rapidnet_ti_64.py',
     '_base_/datasets/shapes_semantic.py',
     'mmseg::_base_/default_runtime.py',
-    '_base_/schedules/shapes.py',
+    '_base_/schedules/shapes_seg.py',
 ]
 
 max_iters = 440
 
 model = dict(
     data_preprocessor=dict(size=(192, 192)),
-    backbone=dict(
-        arch='ti',
-        norm_cfg=dict(type='BN'),
-        drop_path_rate=0.0,
-        # Blocks that start near the identity need longer to learn from scratch.
-        layer_scale_init_value=0.1,
-    ),
-    neck=dict(out_channels=64),
-    decode_head=dict(
-        in_channels=[64, 64, 64, 64],
-        channels=64,
-        norm_cfg=dict(type='BN'),
-        num_classes=7,
-    ),
+    decode_head=dict(num_classes=7),
 )
 
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 2)
@@ -32,17 +19,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters),
 ]
 log_processor = dict(window_size=25)
-default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=25, log_metric_by_epoch=False),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    # Two are kept, so that one is whole whenever a run is stopped.
-    checkpoint=dict(
-        type='CheckpointHook',
-        by_epoch=False,
-        interval=max_iters // 4,
-        max_keep_ckpts=2,
-    ),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'),
-)
+default_hooks = dict(checkpoint=dict(interval=max_iters // 4))

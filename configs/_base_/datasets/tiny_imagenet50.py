@@ -1,5 +1,7 @@
 # Every fourth class of Tiny-ImageNet, 50 of 200, with 500 training and 50 validation images
 # of 64 pixels each, as `tools/convert_dataset.py tiny-imagenet --every 4` lays them out.
+_base_ = 'shapes_cls.py'
+
 data_root = 'data/tiny_imagenet50/'
 classes = [
     'n01443537',
@@ -53,12 +55,7 @@ classes = [
     'n07875152',
     'n09256479',
 ]
-data_preprocessor = dict(
-    num_classes=50,
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True,
-)
+data_preprocessor = dict(num_classes=50)
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -67,33 +64,7 @@ train_pipeline = [
     dict(type='ColorJitter', brightness=0.3, contrast=0.3, saturation=0.3),
     dict(type='PackInputs'),
 ]
-test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
-train_dataloader = dict(
-    batch_size=64,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type='ImageNet',
-        data_root=data_root,
-        split='train',
-        classes=classes,
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=64,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='ImageNet',
-        data_root=data_root,
-        split='val',
-        classes=classes,
-        pipeline=test_pipeline,
-    ),
-)
+dataset = dict(data_root=data_root, classes=classes)
+train_dataloader = dict(batch_size=64, dataset=dict(**dataset, pipeline=train_pipeline))
+val_dataloader = dict(batch_size=64, dataset=dataset)
 test_dataloader = val_dataloader
-val_evaluator = dict(type='Accuracy', topk=(1, 5))
-test_evaluator = val_evaluator
