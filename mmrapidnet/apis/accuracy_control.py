@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,13 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
 
-from mmrapidnet import compat
+from mmrapidnet.apis.isolated_export import export_isolated
 from mmrapidnet.apis.points import IMAGES, preparing_test, quiet, read_points
-from mmrapidnet.config.load import load_config
 from mmrapidnet.deploy.accuracy_control import AccuracyControl, Run
 from mmrapidnet.deploy.export import UNCALIBRATED, Report, export
 from mmrapidnet.deploy.formats import load_format
 from mmrapidnet.deploy.inference import ExportedModel, Outputs
-from mmrapidnet.deploy.isolated import Child
 from mmrapidnet.deploy.postprocess import Size
-from mmrapidnet.utils.atomic import replace_atomic
 from mmrapidnet.utils.errors import UserError
 
 
@@ -65,18 +61,18 @@ def export_controlled(
         raise UserError(
             f'{format} cannot hold int8 to a metric (--max-drop): take openvino'
         )
-    with replace_atomic(Path(out)) as path:
-        asked = (cfg, checkpoint, format, path, max_drop, images, arguments)
-        try:
-            report = Child(patience=0).call(
-                'int8 cannot be held to the metric on this machine (leave --max-drop '
-                'out, or take another precision)',
-                export_here,
-                *asked,
-            )
-        except UserError as error:
-            raise UserError(str(error).replace(str(path), str(out))) from None
-    return replace(report, path=Path(out))
+    return export_isolated(
+        'int8 cannot be held to the metric on this machine (leave --max-drop out, or '
+        'take another precision)',
+        export_here,
+        cfg,
+        checkpoint,
+        format,
+        out,
+        max_drop=max_drop,
+        images=images,
+        **arguments,
+    )
 
 
 def export_here(
@@ -86,7 +82,7 @@ def export_here(
     out: Path,
     max_drop: float,
     images: int,
-    arguments: dict[str, Any],
+    **arguments: Any,
 ) -> Report:
     """Do what `export_controlled` does, in this process.
 
@@ -97,14 +93,11 @@ def export_here(
         out: The file to write.
         max_drop: What the metric may lose, in points.
         images: How many images of the test set.
-        arguments: Further ones of `mmrapidnet.deploy.export.export`.
+        **arguments: Further ones of `mmrapidnet.deploy.export.export`.
 
     Returns:
         What was exported.
     """
-    compat.apply()
-    if cfg.filename:
-        load_config(cfg.filename)  # for what it imports
     with tempfile.TemporaryDirectory() as folder:
         # What the metric is measured with: only its network is exchanged.
         file = Path(folder) / out.name

@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from mmrapidnet.apis.benchmark import Row, Settings, measure
+from mmrapidnet.apis.isolated_export import export_precision
 from mmrapidnet.apis.points import IMAGES, measure_points
 from mmrapidnet.config.libraries import require_library
-from mmrapidnet.deploy.export import UNCALIBRATED, Report, export
+from mmrapidnet.deploy.export import UNCALIBRATED, Report
 from mmrapidnet.deploy.formats import check_supported, list_precisions, load_format
 from mmrapidnet.deploy.isolated import FileError
 from mmrapidnet.utils.atomic import replace_atomic
@@ -87,7 +88,7 @@ def export_fastest(
     """
     writer, out = load_format(format), Path(out)
     precisions = _check(cfg, writer, arguments.get('part', 'whole'))
-    write = partial(export, cfg, checkpoint, format, **arguments)
+    write = partial(export_precision, cfg, checkpoint, format, **arguments)
     with tempfile.TemporaryDirectory() as folder:
         reports, left_out = _export_each(write, precisions, Path(folder), out.name)
         rows = _time(cfg, checkpoint, reports, left_out)

@@ -9,8 +9,9 @@ from mmengine.config import Config
 
 from mmrapidnet.apis.accuracy_control import export_controlled
 from mmrapidnet.apis.auto_precision import MAX_DROP, export_fastest
+from mmrapidnet.apis.isolated_export import export_precision
 from mmrapidnet.apis.points import IMAGES
-from mmrapidnet.deploy import export as plain
+from mmrapidnet.deploy.export import Report
 from mmrapidnet.utils.errors import UserError
 
 AUTO = 'auto'
@@ -25,7 +26,7 @@ def export(
     max_drop: float | None = None,
     metric_images: int | None = None,
     **arguments: Any,
-) -> plain.Report:
+) -> Report:
     """Export a checkpoint, see `mmrapidnet.deploy.export.export`.
 
     Args:
@@ -45,7 +46,7 @@ def export(
         What was exported.
 
     Raises:
-        UserError: As `mmrapidnet.deploy.export.export`,
+        UserError: As `mmrapidnet.apis.isolated_export.export_precision`,
             `mmrapidnet.apis.auto_precision.export_fastest` and
             `mmrapidnet.apis.accuracy_control.export_controlled`.
     """
@@ -57,7 +58,7 @@ def export(
         return export_fastest(*asked, images=images, max_drop=max_drop, **arguments)
     if max_drop is not None:
         return export_controlled(*asked, max_drop=max_drop, images=images, **arguments)
-    return plain.export(*asked, precision=precision, **arguments)
+    return export_precision(*asked, precision=precision, **arguments)
 
 
 def _check(precision: str, max_drop: float | None, images: int | None) -> None:

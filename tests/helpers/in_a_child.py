@@ -12,7 +12,7 @@ def die(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def pretend(cfg, checkpoint, format, out, max_drop, images, arguments):
+def pretend(cfg, checkpoint, format, out, max_drop, images, **arguments):
     """Write a file that says what was asked for; refuse without images."""
     if not images:
         (out.parent / 'left').write_text('')

@@ -85,7 +85,8 @@ def made_up(monkeypatch, tmp_path):
         run_file(path, 'tested')
         return points[path if path == 'weights.pth' else path.split('/')[-2]]
 
-    for function in (export, measure, measure_points):
+    monkeypatch.setattr(auto_precision, 'export_precision', export)
+    for function in (measure, measure_points):
         monkeypatch.setattr(auto_precision, function.__name__, function)
     monkeypatch.setattr(formats, 'has_bf16', lambda: True)
     cfg = load('detector', tmp_path, tmp_path)

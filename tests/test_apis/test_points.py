@@ -10,8 +10,9 @@ from helpers import in_a_child
 from helpers.exported_files import convert_once
 from helpers.tiny_models import TWO_BLOCKS, GraphSession, load, write_checkpoint
 
-from mmrapidnet.apis import accuracy_control
+from mmrapidnet.apis import accuracy_control, isolated_export
 from mmrapidnet.apis.accuracy_control import export_controlled, measuring
+from mmrapidnet.apis.isolated_export import export_precision
 from mmrapidnet.apis.points import measure_points, read_points, take_images
 from mmrapidnet.apis.test import test as run_test
 from mmrapidnet.checkpoints.state_dict import read_checkpoint
@@ -134,6 +135,13 @@ def test_int8_is_made_in_a_process_of_its_own(tmp_path, monkeypatch):
     assert out.read_text() == (
         "mmseg weights.pth openvino 0.5 {'calibration_images': 3}"
     )
+    monkeypatch.setattr(isolated_export, 'export', in_a_child.die)
+    with pytest.raises(UserError) as error:
+        export_precision(cfg, 'weights.pth', 'openvino', out, precision='int8')
+    assert str(error.value) == (
+        'int8 cannot be made on this machine (take another precision): the process '
+        'that did it died of SIGKILL (Killed)'
+    )
 
 
 class Here:
@@ -149,7 +157,7 @@ class Here:
 @pytest.mark.slow
 def test_int8_that_keeps_the_metric(shapes_root, tmp_path, monkeypatch):
     convert_once(monkeypatch)
-    monkeypatch.setattr(accuracy_control, 'Child', Here)
+    monkeypatch.setattr(isolated_export, 'Child', Here)
     # Of random weights, calibrated on two images.
     monkeypatch.setitem(verify.TOLERANCES, 'int8', 1.0)
     cfg = load('segmenter', tmp_path, shapes_root / 'ade', TWO_BLOCKS)
