@@ -56,6 +56,11 @@ def join_sources(folder: Path) -> None:
         (folder / f'together_{number}.cpp').write_text('\n'.join(lines) + '\n')
 
 
+def raise_standard(setup: Path) -> None:
+    """Asks for C++20 in mmcv's ``setup.py``: the headers of torch 2.14 need it."""
+    setup.write_text(setup.read_text().replace('-std=c++17', '-std=c++20'))
+
+
 def run_pip(command: str, *arguments: str | Path, **environ: str) -> None:
     """Runs pip of this Python; ends with its status where that is not 0."""
     options = ('--no-deps', '--no-build-isolation')
@@ -81,6 +86,8 @@ def build(requirement: str, folder: Path, wheels: Path) -> None:
     for archive in folder.glob('*.tar.gz'):
         shutil.unpack_archive(archive, folder)
     source = folder / requirement.replace('-', '_').replace('==', '-')
+    if torch.torch_version.TorchVersion(torch.__version__) >= (2, 14):
+        raise_standard(source / 'setup.py')
     environ = {'MAX_JOBS': str(build_jobs())}
     # The one source, for the one kind of device, that was seen to allow it.
     if name == 'mmcv' and not torch.cuda.is_available():

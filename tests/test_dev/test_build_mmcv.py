@@ -50,6 +50,8 @@ class TestBuild:
                 (sources / 'cpu').mkdir(parents=True)
                 for name, size in SOURCES.items():
                     (sources / name).write_text(f'// {name}'.ljust(size))
+                setup = folder / 'mmcv-2.1.0' / 'setup.py'
+                setup.write_text("cxx = ['-std=c++17']\n")
                 return 0
             assert '--no-cache-dir' in command
             self.environ = env
@@ -113,6 +115,15 @@ class TestBuild:
             assert (folder / name).read_text() == f'// {name}'.ljust(size)
         assert not list(folder.glob('together_*'))
         assert 'CFLAGS' not in self.environ
+
+    @pytest.mark.parametrize(('version', 'standard'), [('2.13.0', 17), ('2.14.1', 20)])
+    def test_the_standard_is_that_of_the_headers(
+        self, version, standard, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(torch, '__version__', f'{version}+cpu')
+        self.sources(tmp_path)
+        text = (tmp_path / 'build/mmcv-2.1.0/setup.py').read_text()
+        assert text == f"cxx = ['-std=c++{standard}']\n"
 
     def test_the_users_own_flags_count(self, tmp_path, monkeypatch):
         monkeypatch.setenv('CFLAGS', '-O1')
