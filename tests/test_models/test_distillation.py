@@ -1,196 +1,29 @@
-"""Learning from a teacher: the loss by hand, and the teacher beside the model."""
+"""A teacher beside the model that learns from it."""
 
 from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_teacher import (
+    BACKBONE,
+    IMAGENET,
+    TEACHER,
+    batch,
+    build,
+    train_step,
+)
 from mmengine.model import ExponentialMovingAverage
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS
 from mmpretrain.models.classifiers import ImageClassifier
-from mmpretrain.structures import DataSample
 from PIL import Image
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from dev.benchmark.peers import randomize_norms
 from mmrapidnet.deploy import fuse
 from mmrapidnet.models.classifiers import DistilledImageClassifier
-from mmrapidnet.models.heads import DistilledClsHead
 from mmrapidnet.utils.errors import UserError
 
-BACKBONE = dict(
-    type='RapidNet',
-    arch=dict(channels=(4, 4, 8, 8), local_blocks=(1,) * 4, global_blocks=(0, 0, 0, 1)),
-    out_indices=(3,),
-)
-CLASSIFIER = dict(type='DistilledLinearClassifier', in_channels=8, num_classes=3)
-IMAGENET = dict(
-    mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
-)
-TEACHER = dict(
-    type='ImageClassifier',
-    backbone=BACKBONE,
-    head=dict(type='DistilledClsHead', classifier=CLASSIFIER),
-)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def scope():
-    """That of the runs, whatever a test before these has left."""
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        yield
-
-
-@pytest.fixture(scope='module')
-def weights(tmp_path_factory):
-    """A file of the weights of a teacher that tells images apart."""
-    torch.manual_seed(3)
-    model = ImageClassifier(
-        BACKBONE, head=TEACHER['head'], data_preprocessor=dict(IMAGENET)
-    )
-    randomize_norms(model, seed=3).train()
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            module.momentum = 1.0
-    with torch.no_grad():
-        model(model.data_preprocessor(batch(16), False)['inputs'])
-    path = tmp_path_factory.mktemp('teacher') / 'teacher.pth'
-    torch.save({'state_dict': model.state_dict()}, path)
-    return path
-
-
-def build(checkpoint=None, distillation='hard', train_cfg=None, **teacher):
-    """A student in training mode, with its teacher if it learns from one."""
-    torch.manual_seed(0)
-    model = DistilledImageClassifier(
-        backbone=BACKBONE,
-        head=dict(
-            type='DistilledClsHead', classifier=CLASSIFIER, distillation=distillation
-        ),
-        data_preprocessor=dict(**IMAGENET, num_classes=3),
-        train_cfg=train_cfg,
-        teacher={
-            **TEACHER,
-            **teacher,
-            'checkpoint': None if checkpoint is None else str(checkpoint),
-        },
-    )
-    model.init_weights()
-    return randomize_norms(model).train()
-
-
-def batch(count=4) -> dict:
-    generator = torch.Generator().manual_seed(1)
-    # Of a colour each, with some noise.
-    colours = torch.randint(30, 226, (count, 3, 1, 1), generator=generator)
-    images = colours + torch.randint(-30, 30, (count, 3, 32, 48), generator=generator)
-    samples = [DataSample().set_gt_label(i % 3) for i in range(count)]
-    return dict(inputs=list(images.byte()), data_samples=samples)
-
-
-def train_step(model, data=None):
-    optimizer = dict(type='AdamW', lr=1e-3)
-    wrapper = build_optim_wrapper(model, dict(optimizer=optimizer))
-    return wrapper, model.train_step(data or batch(), wrapper)
-
-
-def head_giving(*logits, **arguments) -> DistilledClsHead:
-    """A head whose classifier gives these, as it does in training."""
-    head = DistilledClsHead(CLASSIFIER, **arguments)
-    pair = tuple(map(torch.tensor, logits))
-    head.classifier.forward = lambda x: pair
-    return head
-
-
-def losses_of(head, teacher_logits, samples):
-    feats = (torch.zeros(1, 8, 2, 2),)
-    return head.loss(feats, samples, teacher_logits=torch.tensor(teacher_logits))
-
-
-def test_hard_loss_by_hand():
-    head = head_giving(
-        [[0.0, 0.0, 0.0]], [[1.0, 1.0, 0.0]], distillation='hard', alpha=0.25
-    )
-    label = [DataSample().set_gt_label(0)]
-    losses = losses_of(head, [[-5.0, 0.1, 0.2]], label)
-    assert set(losses) == {'loss_cls', 'loss_dist'}
-    # log 3 of the label; the teacher says class 2: log(2 e + 1).
-    assert losses['loss_cls'].item() == pytest.approx(0.75 * 1.0986123, rel=1e-6)
-    assert losses['loss_dist'].item() == pytest.approx(0.25 * 1.8619948, rel=1e-6)
-    # How sure it is of that class says nothing.
-    again = losses_of(head, [[-50.0, 10.0, 20.0]], label)
-    assert again['loss_dist'] == losses['loss_dist']
-
-
-def test_soft_loss_by_hand():
-    head = head_giving(
-        [[0.0, 0.0]], [[2.0, 0.0]], distillation='soft', alpha=0.5, tau=2.0
-    )
-    losses = losses_of(head, [[0.0, 2.0]], [DataSample().set_gt_label(0)])
-    # The probabilities of logits 0 and 1 are 0.2689414 and 0.7310586, here the other
-    # way round: the divergence is 0.4621172, over two classes, times 2**2.
-    assert losses['loss_cls'].item() == pytest.approx(0.5 * 0.6931472, rel=1e-6)
-    assert losses['loss_dist'].item() == pytest.approx(0.5 * 0.9242343, rel=1e-6)
-
-
-@pytest.mark.parametrize('tau', [1.0, 3.0])
-def test_soft_loss_as_published(tau):
-    torch.manual_seed(0)
-    logits, teacher = torch.randn(5, 3), torch.randn(5, 3)
-    head = DistilledClsHead(CLASSIFIER, distillation='soft', tau=tau)
-    p, q = (teacher / tau).softmax(1), (logits / tau).softmax(1)
-    wanted = (p * (p.log() - q.log())).sum() * tau**2 / logits.numel()
-    assert torch.allclose(head._distill(logits, teacher), wanted)
-
-
-def test_loss_of_mixed_and_smoothed_labels():
-    """Smoothing is of the labels alone."""
-    torch.manual_seed(0)
-    head = DistilledClsHead(
-        CLASSIFIER,
-        distillation='hard',
-        loss=dict(type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.1),
-    ).train()
-    feats = (torch.randn(4, 8, 3, 3),)
-    scores = torch.rand(4, 3).softmax(1)
-    samples = [DataSample().set_gt_score(score) for score in scores]
-    teacher = torch.randn(4, 3)
-    losses = head.loss(feats, samples, teacher_logits=teacher)
-    logits, dist_logits = head(feats)
-    base = F.cross_entropy(logits, 0.9 * scores + 0.1 / 3)
-    distilled = F.cross_entropy(dist_logits, teacher.argmax(1))
-    assert torch.allclose(losses['loss_cls'], base / 2)
-    assert torch.allclose(losses['loss_dist'], distilled / 2)
-
-
-def test_each_output_learns_its_own():
-    head = randomize_norms(DistilledClsHead(CLASSIFIER, distillation='hard')).train()
-    feats = (torch.randn(4, 8, 3, 3),)
-    samples = [DataSample().set_gt_label(0)] * 4
-    classifier = head.classifier
-    head.loss(feats, samples, teacher_logits=torch.eye(4, 3))['loss_cls'].backward()
-    assert classifier.head.weight.grad.abs().max() > 1e-3
-    assert classifier.dist_head.weight.grad is None
-    head.zero_grad()
-    head.loss(feats, samples, teacher_logits=torch.eye(4, 3))['loss_dist'].backward()
-    assert classifier.head.weight.grad is None
-    assert classifier.dist_head.weight.grad.abs().max() > 1e-3
-
-
-def test_wrong_arguments_of_the_head():
-    with pytest.raises(UserError, match="'mild': choose one of none, hard, soft"):
-        DistilledClsHead(CLASSIFIER, distillation='mild')
-    for arguments in (dict(alpha=1.5), dict(tau=0.0)):
-        with pytest.raises(UserError, match='alpha, the weight of the distillation'):
-            DistilledClsHead(CLASSIFIER, **arguments)
-    head = head_giving([[0.0] * 3], [[0.0] * 3], distillation='hard')
-    label = [DataSample().set_gt_label(0)]
-    with pytest.raises(UserError, match='needs a teacher: make the model a Distilled'):
-        head.loss((torch.zeros(1, 8, 2, 2),), label)
-    with pytest.raises(UserError, match='tells 4 classes apart and the model 3'):
-        losses_of(head, [[0.0] * 4], label)
+pytestmark = pytest.mark.usefixtures('mmpretrain_scope')
 
 
 def test_gradients_reach_the_student_alone(weights):
@@ -430,104 +263,6 @@ def test_random_numbers_are_the_same_with_a_teacher(weights):
         build(weights, distillation=distillation)
         states.append(torch.get_rng_state())
     assert torch.equal(*states)
-
-
-def test_teacher_that_cannot_be_built(weights, tmp_path):
-    without = 'or train without a teacher with --cfg-options model.head.distillation=no'
-    with pytest.raises(
-        UserError,
-        match=r'the teacher \(ImageClassifier\) has no weights: give their file with '
-        rf'--cfg-options model.teacher.checkpoint=FILE, {without}',
-    ):
-        build()
-    with pytest.raises(UserError, match=f'has no file nowhere.pth: check .*{without}'):
-        build('nowhere.pth')
-    model = DistilledImageClassifier(
-        backbone=BACKBONE, head={**TEACHER['head'], 'distillation': 'soft'}
-    )
-    with pytest.raises(UserError, match=f'distillation needs a teacher: .*{without}'):
-        model.init_weights()
-    narrow = {**BACKBONE, 'arch': {**BACKBONE['arch'], 'channels': (4, 4, 8, 16)}}
-    with pytest.raises(UserError, match='does not fit the teacher, ImageClassifier; o'):
-        build(weights, backbone=narrow)
-    cut = tmp_path / 'cut.pth'
-    cut.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(UserError, match='cut.pth is truncated or not a checkpoint'):
-        build(cut)
-
-
-@pytest.mark.parametrize('counters', [True, False])
-def test_teacher_whose_weights_have_other_names(counters, weights, tmp_path):
-    state = {
-        f'_tensor.{index}.{name.rpartition(".")[2]}': value
-        for index, (name, value) in enumerate(torch.load(weights)['state_dict'].items())
-        if counters or 'num_batches_tracked' not in name
-    }
-    path = tmp_path / 'renamed.pth'
-    torch.save(state, path)
-    with pytest.raises(UserError, match='renamed.pth matches nothing of the teacher'):
-        build(path)
-    images = torch.randn(2, 3, 32, 48)
-    logits = build(path, remap=True).teacher(images)
-    assert torch.equal(logits, build(weights).teacher(images))
-
-    state.popitem()
-    torch.save(state, path)
-    with pytest.raises(
-        UserError,
-        match=r'renamed.pth holds \d+ tensors and the teacher, ImageClassifier, has \d+'
-        ': is it of the same arch',
-    ):
-        build(path, remap=True)
-    # As many, in another order.
-    torch.save(dict(a=torch.zeros(5), **state), path)
-    with pytest.raises(UserError, match='renamed.pth does not fit the teacher, Image'):
-        build(path, remap=True)
-
-
-def test_teacher_that_is_more_than_data(tmp_path):
-    canary = tmp_path / 'canary'
-
-    class Canary:
-        def __reduce__(self):
-            return (open, (str(canary), 'w'))
-
-    path = tmp_path / 'evil.pth'
-    torch.save({'state_dict': {'a': Canary()}}, path)
-    with pytest.raises(UserError, match='evil.pth'):
-        build(path)
-    assert not canary.exists()
-
-
-@pytest.mark.parametrize('layout', ['bare', 'deit'])
-def test_teacher_of_timm(layout, tmp_path):
-    """A sibling of the published teacher, in files as timm and DeiT write them."""
-    import timm
-
-    torch.manual_seed(0)
-    published = randomize_norms(timm.create_model('regnety_002', num_classes=3))
-    state = published.state_dict()
-    if layout == 'deit':
-        old = {k: v for k, v in state.items() if 'num_batches_tracked' not in k}
-        state = {'model': old}
-    path = tmp_path / 'regnety.pth'
-    torch.save(state, path)
-    model = DistilledImageClassifier(
-        backbone=BACKBONE,
-        head={**TEACHER['head'], 'distillation': 'hard'},
-        teacher=dict(
-            type='TimmClassifier',
-            model_name='regnety_002',
-            num_classes=3,
-            global_pool='avg',
-            checkpoint=str(path),
-        ),
-    )
-    model.init_weights()
-    images = torch.randn(2, 3, 64, 64)
-    with torch.no_grad():
-        wanted = published.eval()(images)
-    assert torch.equal(model.teacher(images), wanted)
 
 
 def test_student_of_one_run_is_teacher_of_the_next(weights):
