@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
         choices=LAYOUTS,
         default='dense',
         help='dense (default): scenes, as COCO and ADE20K are laid out; imagenet: one '
-        'object an image, in one folder a class',
+        'object per image, in one folder per class',
     )
     parser.add_argument(
         '--train', type=int, help='training images (default: 800; imagenet 4800)'

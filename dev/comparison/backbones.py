@@ -56,7 +56,7 @@ class Row:
         params: Parameters of the backbone.
         macs: Multiply-accumulates of the backbone for one image.
         size: Height and width of that image, in pixels.
-        seconds: Seconds an iteration of training.
+        seconds: Seconds per iteration of training.
     """
 
     title: str
@@ -87,7 +87,7 @@ def compare(
         data: The data set.
         data_root: Where it is; Shapes is written there if nothing is.
         out_dir: Where runs, ``<data set>.json`` and ``<data set>.md`` go.
-        seeds: One a run.
+        seeds: One per run.
         models: Names of backbones that the data set has configs for.
         pretrained: Weights of RapidNet-Ti, which then also starts from them. Defaults
             to None.
@@ -226,7 +226,7 @@ def _table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
         *rows[0].figures,
         'parameters, M',
         f'GMACs at {height}x{width}',
-        'seconds an iteration',
+        'seconds per iteration',
     )
     cells = [
         (

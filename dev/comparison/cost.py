@@ -17,14 +17,14 @@ from mmrapidnet.utils.errors import UserError
 
 
 def median_seconds(work_dir: Path) -> float:
-    """The median of the seconds an iteration that a training logged.
+    """The median of the seconds per iteration that a training logged.
 
     Args:
         work_dir: The folder of the run; its first logged iterations, in which the
             process warms up, do not count.
 
     Returns:
-        Seconds an iteration.
+        Seconds per iteration.
 
     Raises:
         UserError: If fewer than two were logged.

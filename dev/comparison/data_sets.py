@@ -46,7 +46,7 @@ class DataSet:
         title: What its table shows.
         task: The first part of the configs' names: ``<task>_<backbone>_<name>.py``.
         backbones: Names in `BACKBONES`.
-        seeds: One a run.
+        seeds: One per run.
         figures: What its table has of a model's quality.
         note: What was measured on which images.
         size: Height and width in pixels of the image whose operations are counted.

@@ -14,8 +14,8 @@ def write_noisy_labels(split: Path, path: Path, share: float, seed: int) -> None
     label of one of the other classes, each as likely; so exactly that share is wrong.
 
     Args:
-        split: The split, a folder a class.
-        path: The file: a line an image, its path below ``split`` and its label.
+        split: The split, a folder per class.
+        path: The file: one line per image, its path below ``split`` and its label.
         share: Of the images, from 0 to 1.
         seed: Of the choice of images and labels.
     """

@@ -45,7 +45,7 @@ class Pairs:
 def compare_pairs(
     pairs: Pairs, repo: Path, path: Path, command: str, record: dict[str, Any]
 ) -> list[Gain]:
-    """Train and test all ways once a seed, and write the table.
+    """Train and test all ways once per seed, and write the table.
 
     Args:
         pairs: What to compare.
@@ -65,7 +65,7 @@ def compare_pairs(
 
 
 def run_pairs(pairs: Pairs, repo: Path) -> None:
-    """Train and test all ways once a seed.
+    """Train and test all ways once per seed.
 
     Args:
         pairs: What to compare.

@@ -142,7 +142,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, out: Path, seeds: str) ->
         help='folder for runs and tables; runs that are complete there are kept',
     )
     parser.add_argument(
-        '--seeds', type=int, nargs='+', help=f'one a run (default: {seeds})'
+        '--seeds', type=int, nargs='+', help=f'one per run (default: {seeds})'
     )
     parser.add_argument(
         '--iters',

@@ -141,4 +141,4 @@ def _describe_times(pairs: Pairs) -> str:
         for runs in zip(*pairs.runs.values(), strict=True)
     ]
     said = ' and '.join(f'{time.show(3)} {way}' for way, time in zip(WAYS, times))
-    return f'Seconds an iteration took: {said}.'
+    return f'Seconds per iteration: {said}.'

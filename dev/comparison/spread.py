@@ -13,10 +13,10 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure measured once a run.
+    """A figure measured once per run.
 
     Attributes:
-        values: One a run.
+        values: One per run.
         mean: Their mean.
         stdev: Their sample standard deviation; None of a single run.
     """
@@ -66,7 +66,7 @@ class Gain:
         """Compute the difference and test whether it is more than noise.
 
         Args:
-            changed: Figures, one a seed.
+            changed: Figures, one per seed.
             plain: As many, of the same seeds.
 
         Returns:

@@ -11,7 +11,7 @@ Reason:
     ``classwise=True`` the figure of a class has the same name for boxes and for masks,
     so that one of the two is lost, and it is NaN for a class without objects, which is
     no JSON.
-    Without ``use_mp_eval`` its ``mAP`` is of 100 detections an image, whatever
+    Without ``use_mp_eval`` its ``mAP`` is of 100 detections per image, whatever
     ``proposal_nums`` says, and -1 where 100 is none of them; ``mAP_50`` and the others
     count as many as the last says.
 
@@ -62,7 +62,7 @@ def _patch(module: ModuleType) -> None:
 
 
 def count_detections(proposal_nums: Sequence[int]) -> int:
-    """Say how many detections an image the ``mAP`` of ``CocoMetric`` counts.
+    """Say how many detections per image the ``mAP`` of ``CocoMetric`` counts.
 
     Args:
         proposal_nums: That of the metric.

@@ -62,7 +62,7 @@ class TargetSum(BaseMetric):
 
 
 def build_runner(work_dir, max_epochs=2, name='mini', cfg=None, **kwargs):
-    """A runner over Numbers: 4 iterations of 2 an epoch, EMA, four schedulers."""
+    """A runner over Numbers: 4 iterations of 2 per epoch, EMA, four schedulers."""
     loader = {
         'batch_size': 2,
         'dataset': Numbers(),

@@ -12,7 +12,7 @@ from helpers.commands import REPO
 
 
 def write_camvid(root: Path) -> None:
-    """Two images a split, half as large as CamVid's, with all of its classes."""
+    """Two images per split, half as large as CamVid's, with all of its classes."""
     rng = np.random.default_rng(0)
     for split in ('train', 'val', 'test'):
         for kind in ('images', 'labels'):
@@ -27,7 +27,7 @@ def write_camvid(root: Path) -> None:
 
 
 def write_nuclei(root: Path) -> None:
-    """Two images a split, with twelve bright discs each."""
+    """Two images per split, with twelve bright discs each."""
     (root / 'annotations').mkdir(parents=True)
     for split in ('train', 'val'):
         (root / split).mkdir()

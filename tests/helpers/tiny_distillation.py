@@ -47,7 +47,7 @@ def write_images(folder: Path) -> Path:
 
 
 def load(folder: Path, **options) -> Config:
-    """A config of four images, two a step, and the teacher of `tiny_sam`.
+    """A config of four images, two per step, and the teacher of `tiny_sam`.
 
     Args:
         folder: Where images, teacher and runs are, or go if they are not there.

@@ -66,7 +66,7 @@ def load_tiny(folder: Path, root: Path, **options) -> Config:
 
 
 def write_images(root: Path, layout: str) -> Path:
-    """Write images of one colour each: a folder a class, or mmpretrain's lists."""
+    """Write images of one colour each: a folder per class, or mmpretrain's lists."""
     for split, count in IMAGES.items():
         lines = []
         for number in range(count):

@@ -113,7 +113,7 @@ def test_rate_follows_the_images_of_a_step(name, batch, processes, parts, tmp_pa
     runner._world_size = processes
     wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     runner.scale_lr(wrapper, runner.auto_scale_lr)
-    # The published code: 2e-3 / 1024 an image, for RepViT 1e-3 / 512.
+    # The published code: 2e-3 / 1024 per image, for RepViT 1e-3 / 512.
     images = batch * processes * parts
     (rate,) = {group['lr'] for group in wrapper.optimizer.param_groups}
     assert rate == pytest.approx(1e-3 * images / 512)
@@ -308,8 +308,8 @@ def test_folder_that_is_not_there(images, tmp_path):
     cfg = load_tiny(tmp_path, tmp_path / 'nowhere')
     message = (
         r'no data set at \S+nowhere/: \S+nowhere/train is missing; expected there: one '
-        r'folder a class, or all images and \S*nowhere/meta/train.txt beside it; give '
-        'the folder with --data-root'
+        r'folder per class, or all images and \S*nowhere/meta/train.txt beside it; '
+        'give the folder with --data-root'
     )
     with pytest.raises(UserError, match=message):
         train(cfg)

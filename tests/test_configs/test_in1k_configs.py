@@ -216,7 +216,8 @@ def test_data_set_that_is_not_there(checkpoint, tmp_path):
     done = fork_tool('test.py', CONFIG, checkpoint, '--data-root', tmp_path / 'nowhere')
     assert_one_line_error(
         done,
-        'nowhere/val is missing; expected there: one folder a class, or all images and',
+        'nowhere/val is missing; expected there: one folder per class, '
+        'or all images and',
         'nowhere/meta/val.txt beside it; give the folder with --data-root',
     )
 

@@ -211,7 +211,7 @@ def assert_same_instances(found, expected):
     )
     assert found.masks.dtype == expected.masks.dtype
     assert found.masks.shape == expected.masks.shape
-    # 5 pixels a mask; half a pixel to the side would be more than a hundred.
+    # 5 pixels per mask; half a pixel to the side would be more than a hundred.
     assert (found.masks != expected.masks).float().mean() < 5e-4
 
 

@@ -35,7 +35,7 @@ class Rates(Hook):
 
 
 def build(work_dir, max_epochs=2, schedule=SCHEDULE, batch_size=2, **kwargs):
-    """A run of 4 iterations an epoch, by the repeatable loop."""
+    """A run of 4 iterations per epoch, by the repeatable loop."""
     loader = dict(
         batch_size=batch_size,
         dataset=mini_run.Numbers(),

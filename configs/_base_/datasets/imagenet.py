@@ -1,4 +1,4 @@
-# ImageNet-1K: data/imagenet/{train,val} with one folder a class, or with all images
+# ImageNet-1K: data/imagenet/{train,val} with one folder per class, or with all images
 # and mmpretrain's meta/{train,val}.txt beside them.
 data_preprocessor = dict(
     num_classes=1000,

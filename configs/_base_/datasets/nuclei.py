@@ -61,7 +61,7 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-# AP of up to 500 detections an image: there are images of over 100 nuclei.
+# AP of up to 500 detections per image: there are images of over 100 nuclei.
 val_evaluator = dict(
     ann_file=data_root + 'annotations/val.json', proposal_nums=(1, 10, 500)
 )

@@ -95,7 +95,7 @@ def check_label_map(
         detail = 'mmsegmentation cannot read it'
         return [wrong('one pixel wide or high', detail)], None
     if labels.ndim > 2:
-        detail = f'{labels.shape[-1]} channels instead of one number a pixel'
+        detail = f'{labels.shape[-1]} channels instead of one number per pixel'
         return [wrong('of several channels', detail)], None
     problems = []
     if size and labels.shape != size:

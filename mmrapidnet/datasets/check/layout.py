@@ -63,7 +63,7 @@ def _check_classes(dataset: dict[str, Any]) -> None:
 def _check_imagenet(dataset: BaseDataset, hint: str) -> None:
     folder = Path(dataset.img_prefix)
     listing = dataset.ann_file or folder.parent / 'meta' / f'{folder.name}.txt'
-    expected = f'one folder a class, or all images and {listing} beside it; {hint}'
+    expected = f'one folder per class, or all images and {listing} beside it; {hint}'
     for path in (folder, dataset.ann_file):
         if path and not Path(path).exists():
             raise UserError(
@@ -100,5 +100,5 @@ def _check_listing(path: Path, folder: Path) -> None:
     if not (folder / image).is_file():
         raise UserError(
             f'{path} lists {image}, but {folder / image} is missing; if {folder} has '
-            f'one folder a class instead, move {path} away'
+            f'one folder per class instead, move {path} away'
         )

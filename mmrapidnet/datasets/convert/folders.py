@@ -56,7 +56,7 @@ def check_size(path: Path, labels: np.ndarray, image: np.ndarray) -> None:
 
     Args:
         path: Its file.
-        labels: One number a pixel, (H, W).
+        labels: One number per pixel, (H, W).
         image: Its image, (H, W, 3).
 
     Raises:
@@ -66,5 +66,5 @@ def check_size(path: Path, labels: np.ndarray, image: np.ndarray) -> None:
         found, wanted = ('x'.join(map(str, a.shape)) for a in (labels, image[..., 0]))
         raise UserError(
             f'{path} is of {found} (height x width), its image of {wanted}: both must '
-            'be alike, with one number a pixel; get the two anew'
+            'be alike, with one number per pixel; get the two anew'
         )

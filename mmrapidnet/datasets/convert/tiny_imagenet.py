@@ -24,7 +24,7 @@ def convert_tiny_imagenet(
     every: int = 1,
     progress: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """Write Tiny-ImageNet with one folder a class.
+    """Write Tiny-ImageNet with one folder per class.
 
     ``train/WNID/images/*.JPEG``, and ``val/images/*.JPEG`` by the classes that
     ``val/val_annotations.txt`` tells, are copied to ``{train,val}/WNID/``.

@@ -32,7 +32,7 @@ class GradientAccumulationHook(Hook):
     The losses of a part count by its share of the images, so a loss that is a mean over
     images has the gradient of the whole batch; losses with a normaliser of their own,
     as detectors have them, are normalised in each part, as they are in each of several
-    processes.  So is batch normalisation.  Processes exchange gradients once a step.
+    processes.  So is batch normalisation.  Processes exchange gradients once per step.
 
     Args:
         batch_size: Images of a part; the last one has what is left.

@@ -20,7 +20,7 @@ class CheckInvalidLossHook(Hook):
 
     mmengine's logging reads the loss of each iteration anyway, so to look at it costs
     no waiting for a GPU that is not there already.  Several processes tell each other
-    by one number an iteration, so that none writes a checkpoint of weights that
+    by one number per iteration, so that none writes a checkpoint of weights that
     another's loss has spoiled.  Weights are looked at whenever a checkpoint is due, as
     gradients may spoil them before a loss shows it.  A norm of gradients is there to
     see only where they are clipped, and is not looked at where losses are scaled

@@ -6,7 +6,7 @@ do, with their weights, in another order.  A prompt has about seven tokens, an i
 over the places of every prompt.  So
 
 - in the first layer all prompts see the same image, unless they have masks: its
-  projections are computed once an image;
+  projections are computed once per image;
 - later, the projections move to the tokens: for a query q and a place x,
   ``q . (W x + b)`` is ``(W^T q) . x`` and a number that is the same for all places, and
   a mean of ``W x + b`` is ``W`` of the mean of x, and b;
@@ -200,7 +200,7 @@ class ImageDecoder:
 
 
 class _SharedImage:
-    """The pixels that prompts see in the first layer, projected once an image.
+    """The pixels that prompts see in the first layer, projected once per image.
 
     The tokens of all prompts on an image are the rows of one matrix, so that nothing
     of the image is copied for each prompt.

@@ -54,7 +54,7 @@ MAPS = {
     'colours': (
         png(np.stack([LABELS] * 3, -1)),
         'label map of several channels',
-        r'the label map has 3 channels instead of one number a pixel',
+        r'the label map has 3 channels instead of one number per pixel',
     ),
     'text': (b'no labels', 'label map cannot be decoded', 'LoadAnnotations fails with'),
     'cut': (png(LABELS)[:60], 'label map cannot be decoded', 'LoadAnnotations fails'),

@@ -93,7 +93,7 @@ def test_what_is_missing_or_damaged(src, tmp_path, name, content, message):
             np.zeros((12, 36)),
             r'val_0\.png is of 12x36 .*, its image of 24x36: both must',
         ),
-        (np.zeros((24, 36, 3)), r'val_0\.png is of 24x36x3 .* one number a pixel'),
+        (np.zeros((24, 36, 3)), r'val_0\.png is of 24x36x3 .* one number per pixel'),
     ],
 )
 def test_wrong_label_maps(src, tmp_path, labels, message):

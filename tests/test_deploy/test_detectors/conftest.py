@@ -6,5 +6,5 @@ from helpers.tiny_detectors import ExportedDetectors
 
 @pytest.fixture(scope='module')
 def files(tmp_path_factory) -> ExportedDetectors:
-    """Detectors as files, each written once a file of tests."""
+    """Detectors as files, each written once per file of tests."""
     return ExportedDetectors(tmp_path_factory.mktemp('files'))

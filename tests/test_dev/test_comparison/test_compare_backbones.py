@@ -55,7 +55,7 @@ def test_table_of_finished_runs(tmp_path, no_tools, capsys):
         'mIoU, %',
         'parameters, M',
         'GMACs at 192x192',
-        'seconds an iteration',
+        'seconds per iteration',
     )
     assert first[:3] == ('RepViT-M0.9', '60.00 ± 2.00 (n=3)', '4.718')
     assert first[-1] == '1.500 ± 1.000 (n=3)'

@@ -83,7 +83,7 @@ def test_splits_and_classes_of_camvid(tmp_path, no_tools, sizes):
             'validation mIoU, %',
             'parameters, M',
             'GMACs at 360x480',
-            'seconds an iteration',
+            'seconds per iteration',
         ),
         # Squared deviations 4 + 4 and 1 + 1, over 1.
         *[

@@ -56,7 +56,7 @@ def test_both_ways_of_each_seed(place, calls):
     assert page.startswith(
         'Mean IoU, %, of the masks of a box, RapidNet-Ti on Shapes, 40 iterations. '
     )
-    assert 'an iteration took: 0.500 ± 0.000 (n=2) distilled and 1.500 ± 0.000' in page
+    assert 'per iteration: 0.500 ± 0.000 (n=2) distilled and 1.500 ± 0.000' in page
     assert 'the call' in page
     assert read_rows(page)[:3] == [
         ('seed', 'distilled', 'with prompts alone', 'difference'),
