@@ -43,7 +43,7 @@ lint: setup-tests  ## check style and formatting
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 
-format: setup-tests  ## mend style and formatting where ruff can
+format: setup-tests  ## correct style and formatting where ruff can
 	@$(RUN) -m ruff check --fix .
 	@$(RUN) -m ruff format .
 

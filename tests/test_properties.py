@@ -211,7 +211,7 @@ def test_names_are_a_bijection_and_what_is_amiss_is_reported(model, data):
     entry=st.sampled_from([None, 'model', 'model_ema', 'state_dict']),
     wrapped=st.booleans(),
 )
-def test_a_file_is_recognised_however_its_weights_are_wrapped(model, entry, wrapped):
+def test_a_file_is_detected_however_its_weights_are_wrapped(model, entry, wrapped):
     key_map, _ = model
     _, names = published(*model)
     start = 'module.' if wrapped else ''

@@ -90,7 +90,7 @@ def make_cards(
     if unknown:
         raise UserError(
             f'figures of {", ".join(sorted(unknown))}, but {configs} has no such '
-            f'config: mend {PUBLISHED} or {RESULTS}'
+            f'config: correct {PUBLISHED} or {RESULTS}'
         )
     cards = [_make_card(configs, name, published, results) for name in sorted(names)]
     benchmarks, families = list(BENCHMARKS.values()), list(published.families)

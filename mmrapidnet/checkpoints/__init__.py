@@ -1,4 +1,4 @@
-"""Checkpoint files: safe loading and strict accounting."""
+"""Checkpoint files: safe loading and strict checks of state dicts."""
 
 from mmrapidnet.checkpoints.state_dict import load_pretrained
 

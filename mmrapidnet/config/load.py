@@ -26,7 +26,7 @@ def load_config(
 ) -> Config:
     """Read a config, override settings and decide where the run's files go.
 
-    Configs are Python and are executed: do not load one from a stranger.
+    Configs are Python and are executed: do not load an untrusted one.
 
     Args:
         path: Path of the config file.

@@ -43,7 +43,7 @@ def label_map(
     """
     maps = torch.from_numpy(np.ascontiguousarray(logits, dtype=np.float32))
     best = labels = None
-    for number in _contenders(maps, sizes[0]):
+    for number in _candidates(maps, sizes[0]):
         values = resize(maps[number], sizes, align_corners, crop)
         if best is None:
             best = values.clone()
@@ -210,7 +210,7 @@ def _within(start: Tensor, end: Tensor, first: int, count: int) -> Tensor:
     return relative.masked_fill(relative.isinf(), 0)
 
 
-def _contenders(maps: Tensor, size: Size) -> list[int]:
+def _candidates(maps: Tensor, size: Size) -> list[int]:
     """The classes that can be largest at some pixel after resizing.
 
     Enlarged once, and resized once more, a pixel is a weighted mean of at most 3 x 3

@@ -1,4 +1,4 @@
-"""Files that a stranger might send: each wants to run something, or to do harm.
+"""Malicious files: each wants to run something, or to do harm.
 
 `MALICIOUS` is the table: a name, and what makes the bytes of the file, given the path
 of the canary, a file that exists once anything of the malicious one has run.
@@ -449,7 +449,7 @@ MALICIOUS = {
 }
 
 
-def write(crafted: str, path: Path, canary: Path) -> Path:
+def write(name: str, path: Path, canary: Path) -> Path:
     """Write a file of the table."""
-    path.write_bytes(MALICIOUS[crafted](canary))
+    path.write_bytes(MALICIOUS[name](canary))
     return path

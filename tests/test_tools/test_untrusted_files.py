@@ -106,14 +106,14 @@ SLOW = ('train, Pretrained', 'train, teacher')
         for n, name in enumerate(NAMES)
     ],
 )
-def test_a_tool_refuses_a_crafted_file(commands, tmp_path, number):
+def test_a_tool_refuses_a_malicious_file(commands, tmp_path, number):
     canary = tmp_path / 'canary'
-    crafted = FILES[number % len(FILES)]
-    file = malicious_files.write(crafted, tmp_path / 'crafted.pth', canary)
+    name = FILES[number % len(FILES)]
+    file = malicious_files.write(name, tmp_path / 'malicious.pth', canary)
     tool, *arguments = commands(file)[NAMES[number]]
     done = fork_tool(tool, *arguments, timeout=120)
     assert done.returncode == 1, done.stderr
-    assert_one_line_error(done, 'crafted.pth')
+    assert_one_line_error(done, 'malicious.pth')
     (line,) = [s for s in done.stderr.splitlines() if s.startswith('error: ')]
     assert 'holds' in line or 'is truncated or not a checkpoint' in line
     assert not canary.exists()
@@ -121,10 +121,10 @@ def test_a_tool_refuses_a_crafted_file(commands, tmp_path, number):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('number', range(len(malicious_files.MALICIOUS)))
-def test_every_crafted_file_is_refused_by_a_tool(commands, tmp_path, number):
+def test_every_malicious_file_is_refused_by_a_tool(commands, tmp_path, number):
     canary = tmp_path / 'canary'
-    crafted = list(malicious_files.MALICIOUS)[number]
-    file = malicious_files.write(crafted, tmp_path / 'crafted.pth', canary)
+    name = list(malicious_files.MALICIOUS)[number]
+    file = malicious_files.write(name, tmp_path / 'malicious.pth', canary)
     tool, *arguments = commands(file)[NAMES[number % len(NAMES)]]
     done = fork_tool(tool, *arguments, timeout=120)
     assert done.returncode == 1, done.stderr
@@ -134,7 +134,7 @@ def test_every_crafted_file_is_refused_by_a_tool(commands, tmp_path, number):
 
 def test_a_process_of_its_own_refuses_one(tmp_path):
     canary = tmp_path / 'canary'
-    file = malicious_files.write('zip: os.system', tmp_path / 'crafted.pth', canary)
+    file = malicious_files.write('zip: os.system', tmp_path / 'malicious.pth', canary)
     done = run_tool('convert_checkpoint.py', file, tmp_path / 'out.pth')
-    assert_one_line_error(done, 'crafted.pth holds posix.system, which is not data')
+    assert_one_line_error(done, 'malicious.pth holds posix.system, which is not data')
     assert not canary.exists()

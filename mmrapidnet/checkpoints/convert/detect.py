@@ -32,16 +32,16 @@ class Kind:
 
     Attributes:
         key_map: How it calls our tensors.
-        method: The dense model it holds; None for a classifier.
+        dense_model: The dense model it holds; None for a classifier.
     """
 
     key_map: KeyMap
-    method: DenseModel | None = None
+    dense_model: DenseModel | None = None
 
     @property
     def prefix(self) -> str:
         """What precedes the backbone's names in the file."""
-        return self.method.prefix if self.method else ''
+        return self.dense_model.prefix if self.dense_model else ''
 
     def published_keys(self, names: Iterable[str]) -> dict[str, str]:
         """The names in the file, of our names; `KeyMap.published_keys` for all kinds.
@@ -56,23 +56,23 @@ class Kind:
             KeyError: If the published network has no such tensor.
         """
         published = self.key_map.published_keys(names, self.prefix)
-        if self.method is None:
+        if self.dense_model is None:
             return published
         return {
             ours: theirs
             if ours.startswith(BACKBONE)
-            else self.method.published_key(ours)
+            else self.dense_model.published_key(ours)
             for ours, theirs in published.items()
         }
 
     def is_of_backbone(self, name: str) -> bool:
         """Whether a published name is of the backbone (or its classifier)."""
-        others = self.method.renamed.values() if self.method else ()
+        others = self.dense_model.renamed.values() if self.dense_model else ()
         return name.startswith(self.prefix) and name.rpartition('.')[0] not in others
 
     def __str__(self) -> str:
-        if self.method:
-            return f'{self.method.title} checkpoint with {self.key_map.title}'
+        if self.dense_model:
+            return f'{self.dense_model.title} checkpoint with {self.key_map.title}'
         return f'{self.key_map.title} classification checkpoint'
 
 
@@ -100,9 +100,9 @@ def find_kind(names: Iterable[str]) -> Kind | None:
         if has(key_map.signature):
             return Kind(key_map)
     for key_map in AUTHORS:
-        for method in DENSE_MODELS:
-            if has(method.prefix + key_map.signature) and has(method.marker):
-                return Kind(key_map, method)
+        for model in DENSE_MODELS:
+            if has(model.prefix + key_map.signature) and has(model.marker):
+                return Kind(key_map, model)
     return None
 
 

@@ -58,12 +58,12 @@ def match(
     """
     key_map = kind.key_map
     arch, shapes = _find_arch(kind, weights, model, source)
-    if kind.method:
-        shapes = dense_shapes(kind.method, key_map, arch, weights, source, configs)
+    if kind.dense_model:
+        shapes = dense_shapes(kind.dense_model, key_map, arch, weights, source, configs)
     names = kind.published_keys(shapes)
-    account = _compare(shapes, names, weights)
-    if account.total:
-        raise UserError(f'{source} is a {kind}, but does not fit our model: {account}')
+    mismatch = _compare(shapes, names, weights)
+    if mismatch.total:
+        raise UserError(f'{source} is a {kind}, but does not fit our model: {mismatch}')
     return f'{key_map.family}_{arch}', names
 
 
@@ -75,17 +75,17 @@ def _find_arch(
     own = {name: v for name, v in weights.items() if kind.is_of_backbone(name)}
     candidates = {}
     for arch in [_check_family(kind, model, source)] if model else list_archs(key_map):
-        if kind.method:
+        if kind.dense_model:
             shapes = backbone_shapes(key_map, arch)
         else:
             shapes = classifier_shapes(key_map, arch, weights, source)
         names = kind.published_keys(shapes)
         candidates[arch] = shapes, _compare(shapes, names, own)
     closest = min(candidates, key=lambda arch: candidates[arch][1].total)
-    shapes, account = candidates[closest]
-    if account.total:
+    shapes, mismatch = candidates[closest]
+    if mismatch.total:
         of = model or f'any model; closest is {key_map.family}_{closest}'
-        raise UserError(f'{source} is a {kind}, but does not fit {of}: {account}')
+        raise UserError(f'{source} is a {kind}, but does not fit {of}: {mismatch}')
     return closest, shapes
 
 

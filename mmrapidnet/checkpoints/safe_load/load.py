@@ -96,7 +96,7 @@ def load_stream(file: BinaryIO, name: str, map_location: Any) -> dict:
         config_text.make_inert(checkpoint)
     except (torch.cuda.OutOfMemoryError, UserError):
         raise
-    # A damaged or crafted file makes the unpickler fail in any way whatever.
+    # A damaged or malicious file makes the unpickler fail in any way whatever.
     except Exception as error:
         raise UserError(_explain(name, error)) from error
     if not isinstance(checkpoint, dict):

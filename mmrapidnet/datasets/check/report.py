@@ -50,8 +50,8 @@ def report(problems: list[Problem], out: str | None = None) -> None:
     stopping = sum(problem.stops for problem in problems)
     if stopping:
         raise UserError(
-            f'{stopping:,} of these problems stop training or testing: mend the files '
-            'or leave their records out'
+            f'{stopping:,} of these problems stop training or testing: correct the '
+            'files or leave their records out'
         )
 
 

@@ -46,17 +46,19 @@ def draw_single(
         >>> draw_single(0, 7, 64, np.random.default_rng(0)).shape
         (64, 64, 3)
     """
-    outline, texture = CLS_CLASSES[label].split('_')
+    name, texture = CLS_CLASSES[label].split('_')
     scale = size / REFERENCE_SIZE
     image = _background(look, size, rng)
     radius = scale * rng.uniform(*DIAMETER) / 2
     centre = rng.uniform(radius, size - radius, 2)
-    stamp = make_outline(outline, centre, radius, size, rng)
+    outline = make_outline(name, centre, radius, size, rng)
     hue, saturation, value = rng.random(), rng.uniform(0.6, 1), rng.uniform(0.65, 1)
     first, second = (hue, saturation, value), (hue, saturation, 0.45 * value)
     period = scale * rng.uniform(*OBJECT_PERIOD)
-    colour = textured(texture, stamp.window, stamp.angle, period, first, second, rng)
-    stamp.blend(image, colour)
+    colour = textured(
+        texture, outline.window, outline.angle, period, first, second, rng
+    )
+    outline.blend(image, colour)
     grain = rng.normal(0, 3, (size, size, 1))
     return np.clip(image + grain, 0, 255).astype(np.uint8)
 

@@ -124,10 +124,10 @@ def _add_object(scene: Scene, rng: np.random.Generator) -> None:
     label = int(rng.integers(len(CLASSES)))
     for _ in range(TRIES):
         centre = rng.uniform(0.08, 0.92, 2) * len(scene.owner)
-        stamp = _stamp(scene, label, centre, DIAMETER, rng)
-        if _fits(scene, stamp, overlap):
-            _draw(scene, stamp, label, rng, owner=len(scene.instances) + 1)
-            scene.instances.append(Instance(label, int(stamp.mask.sum())))
+        outline = _outline(scene, label, centre, DIAMETER, rng)
+        if _fits(scene, outline, overlap):
+            _draw(scene, outline, label, rng, owner=len(scene.instances) + 1)
+            scene.instances.append(Instance(label, int(outline.mask.sum())))
             return
 
 
@@ -138,15 +138,15 @@ def _add_crowd(scene: Scene, rng: np.random.Generator) -> None:
     middle = rng.uniform(0.25, 0.75, 2) * size
     for _ in range(rng.integers(*CROWD_MEMBERS)):
         centre = np.clip(middle + rng.normal(0, 0.09 * size, 2), 0, size - 1)
-        stamp = _stamp(scene, label, centre, CROWD_DIAMETER, rng)
-        _draw(scene, stamp, label, rng, owner=1)
+        outline = _outline(scene, label, centre, CROWD_DIAMETER, rng)
+        _draw(scene, outline, label, rng, owner=1)
     scene.instances.append(Instance(label, int(scene.owner.sum()), iscrowd=True))
 
 
-def _fits(scene: Scene, stamp: Outline, overlap: bool) -> bool:
-    """Whether the stamp hides nothing or, to overlap, enough but not too much."""
+def _fits(scene: Scene, outline: Outline, overlap: bool) -> bool:
+    """Whether the object hides nothing or, to overlap, enough but not too much."""
     count = len(scene.instances) + 1
-    lost = np.bincount(scene.owner[stamp.window][stamp.mask], minlength=count)[1:]
+    lost = np.bincount(scene.owner[outline.window][outline.mask], minlength=count)[1:]
     if not overlap:
         return not lost.any()
     visible = np.bincount(scene.owner.ravel(), minlength=count)[1:]
@@ -155,7 +155,7 @@ def _fits(scene: Scene, stamp: Outline, overlap: bool) -> bool:
     return (lost / full).max() >= MIN_HIDDEN and kept[lost > 0].min() >= MIN_VISIBLE
 
 
-def _stamp(
+def _outline(
     scene: Scene,
     label: int,
     centre: np.ndarray,
@@ -169,17 +169,17 @@ def _stamp(
 
 
 def _draw(
-    scene: Scene, stamp: Outline, label: int, rng: np.random.Generator, owner: int
+    scene: Scene, outline: Outline, label: int, rng: np.random.Generator, owner: int
 ) -> None:
-    """Blend a stamp over the image and take its pixels."""
+    """Blend an outline over the image and take its pixels."""
     kind = TEXTURES[_typical(label, rng)]
     hue = (_typical(label, rng) / len(CLASSES) + rng.uniform(-1, 1) * HUE_SPREAD) % 1
     saturation, value = rng.uniform(0.6, 1), rng.uniform(0.65, 1)
     first, second = (hue, saturation, value), (hue, saturation, 0.45 * value)
     period = rng.uniform(7, 12) * len(scene.owner) / REFERENCE_SIZE
-    colour = textured(kind, stamp.window, stamp.angle, period, first, second, rng)
-    stamp.blend(scene.image, colour)
-    scene.owner[stamp.window][stamp.mask] = owner
+    colour = textured(kind, outline.window, outline.angle, period, first, second, rng)
+    outline.blend(scene.image, colour)
+    scene.owner[outline.window][outline.mask] = owner
 
 
 def _typical(label: int, rng: np.random.Generator) -> int:

@@ -1,4 +1,4 @@
-"""Checkpoints from strangers: what is refused, in one line, and that nothing runs."""
+"""Malicious checkpoints: what is refused, in one line, and that nothing runs."""
 
 import io
 import os
@@ -19,9 +19,9 @@ from mmrapidnet.utils.errors import UserError
 
 
 @pytest.mark.usefixtures('either_way')
-@pytest.mark.parametrize('crafted', MALICIOUS)
-def test_a_crafted_file_is_refused_in_one_line(tmp_path, canary, crafted):
-    path = malicious_files.write(crafted, tmp_path / 'crafted.pth', canary)
+@pytest.mark.parametrize('name', MALICIOUS)
+def test_a_malicious_file_is_refused_in_one_line(tmp_path, canary, name):
+    path = malicious_files.write(name, tmp_path / 'malicious.pth', canary)
     before = _peak_memory()
     with pytest.raises(UserError, match=f'^checkpoint {path} (holds|is)') as caught:
         safe_load.load(path)
@@ -34,7 +34,7 @@ def test_a_crafted_file_is_refused_in_one_line(tmp_path, canary, crafted):
 def test_no_storage_is_longer_than_its_record(tmp_path, monkeypatch, claimed):
     """Some older versions of torch would let it reach into foreign memory."""
     monkeypatch.setattr(safe_load, 'TORCH_KNOWS_STAND_INS', False)
-    path = tmp_path / 'crafted.pth'
+    path = tmp_path / 'malicious.pth'
     path.write_bytes(malicious_files.tensor_in_zip(claimed, 1, 1))
     with pytest.raises(UserError, match='a storage is longer than its record'):
         safe_load.load(path)
@@ -103,7 +103,7 @@ def test_a_teacher_is_loaded_as_safely(tmp_path, canary):
     pytest.importorskip('mmpretrain')
     from mmrapidnet.models.classifiers.teacher import Teacher
 
-    path = malicious_files.write('zip: os.system', tmp_path / 'crafted.pth', canary)
+    path = malicious_files.write('zip: os.system', tmp_path / 'malicious.pth', canary)
     cfg = dict(
         type='ImageClassifier',
         backbone=dict(type='LeNet5', num_classes=2),
@@ -123,7 +123,7 @@ def test_a_teacher_is_loaded_as_safely(tmp_path, canary):
 )
 def test_names_that_others_allow_do_not_count(tmp_path, canary, trained_run):
     """A process, or mmengine itself, may have allowed torch more than we do."""
-    path = malicious_files.write('zip: eval', tmp_path / 'crafted.pth', canary)
+    path = malicious_files.write('zip: eval', tmp_path / 'malicious.pth', canary)
     allowed = [eval, getattr]
     with torch.serialization.safe_globals(allowed):
         with pytest.raises(UserError, match=r'holds (builtins\.)?eval, which is not'):

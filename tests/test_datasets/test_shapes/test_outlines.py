@@ -35,36 +35,36 @@ def test_outline_covers_its_area_around_its_centre(name):
 
 
 @pytest.mark.parametrize('name', OUTLINES)
-def test_stamp_lies_in_its_circle(name):
+def test_outline_lies_in_its_circle(name):
     rng = np.random.default_rng(0)
     centre = np.array([70.0, 60.0])
     for _ in range(20):
-        stamp = make_outline(name, centre, 24.0, 128, rng)
-        y, x = np.mgrid[stamp.window] + 0.5
-        distance = np.hypot(x - centre[0], y - centre[1])[stamp.coverage > 0]
+        outline = make_outline(name, centre, 24.0, 128, rng)
+        y, x = np.mgrid[outline.window] + 0.5
+        distance = np.hypot(x - centre[0], y - centre[1])[outline.coverage > 0]
         # Half a pixel's diagonal, and what rounding moves a corner.
         assert distance.max() <= 24 + np.sqrt(0.5) + 0.25
         # Stretched to between 0.8 and 1; rounding adds to the edges.
         area = 24**2 * UNIT_AREAS[name]
-        assert 0.79 * area <= stamp.coverage.sum() <= 1.03 * area
+        assert 0.79 * area <= outline.coverage.sum() <= 1.03 * area
 
 
 def test_stamp_is_cut_off_at_the_edge():
-    stamp = make_outline(
+    outline = make_outline(
         'disc', np.array([0.0, 63.0]), 10.0, 64, np.random.default_rng(0)
     )
-    rows, cols = stamp.window
+    rows, cols = outline.window
     assert cols.start == 0 and rows.stop == 64
-    assert stamp.coverage.shape == (64 - rows.start, cols.stop)
+    assert outline.coverage.shape == (64 - rows.start, cols.stop)
 
 
 def test_blending_by_coverage():
-    stamp = Outline(
+    outline = Outline(
         window=(slice(1, 2), slice(0, 3)),
         coverage=np.array([[0, 0.25, 1]], np.float32),
         angle=0.0,
     )
     image = np.full((2, 3, 3), 100, np.float32)
-    stamp.blend(image, np.full((1, 3, 3), 200, np.float32))
+    outline.blend(image, np.full((1, 3, 3), 200, np.float32))
     assert image[..., 0].tolist() == [[100, 100, 100], [100, 125, 200]]
-    assert stamp.mask.tolist() == [[False, False, True]]
+    assert outline.mask.tolist() == [[False, False, True]]
