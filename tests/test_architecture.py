@@ -73,6 +73,16 @@ def test_no_import_runs_upward():
     assert not upward
 
 
+def test_nothing_imports_what_is_not_installed():
+    outside = [
+        f'{name} imports {other}'
+        for name in MODULES
+        for other in IMPORTS[name]
+        if not other.startswith('mmrapidnet')
+    ]
+    assert not outside
+
+
 def test_no_imports_in_a_circle():
     graph = {name: others - {name} for name, others in IMPORTS.items()}
     try:
