@@ -1,4 +1,4 @@
-"""What holds for every input: sizes, taps, folding, names, written data."""
+"""What holds for every input: sizes, taps, reparameterisation, names, written data."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from mmrapidnet.models import MobileViG, RapidNet, RepViT
 from mmrapidnet.models.backbones.rapidnet import ConditionalPositionEncoding
 from mmrapidnet.models.backbones.repvit import RepDepthwise
 from mmrapidnet.models.layers import ConvNormAct, ScaledResidual
-from mmrapidnet.models.reparam import fold_all
+from mmrapidnet.models.reparam import reparameterize
 
 STEADY = dict(deadline=None, derandomize=True, database=None)
 CHANNELS = (4, 6, 8, 10)
@@ -77,7 +77,7 @@ def test_a_tap_is_the_same_whatever_else_is_tapped(kind, height, width, out_indi
         assert torch.equal(tapped, every[i])
 
 
-# -------------------------------------------------------------------- folding
+# ----------------------------------------------------------- reparameterisation
 
 
 def random_module(module: nn.Module, seed: int) -> nn.Module:
@@ -102,7 +102,7 @@ def random_module(module: nn.Module, seed: int) -> nn.Module:
     stride=st.integers(1, 2),
     bias=st.booleans(),
 )
-def test_a_normalisation_folds_into_its_convolution(
+def test_a_normalisation_merges_into_its_convolution(
     seed, groups, into, out, kernel, stride, bias
 ):
     layer = ConvNormAct(
@@ -114,34 +114,34 @@ def test_a_normalisation_folds_into_its_convolution(
         bias=bias,
         norm_cfg=BN,
     )
-    assert_folds(random_module(layer, seed), into * groups, seed)
+    assert_merges(random_module(layer, seed), into * groups, seed)
 
 
 @settings(max_examples=20, **STEADY)
 @given(seed=seeds, channels=st.integers(1, 6))
-def test_parallel_branches_and_the_identity_fold_into_one(seed, channels):
+def test_parallel_branches_and_the_identity_merge_into_one(seed, channels):
     layer = random_module(RepDepthwise(channels, BN), seed)
-    folded = assert_folds(layer, channels, seed)
-    assert isinstance(folded, nn.Conv2d)
-    assert len(list(folded.parameters())) == 2
+    merged = assert_merges(layer, channels, seed)
+    assert isinstance(merged, nn.Conv2d)
+    assert len(list(merged.parameters())) == 2
     layer = ConditionalPositionEncoding(channels)
-    assert_folds(random_module(layer, seed), channels, seed)
+    assert_merges(random_module(layer, seed), channels, seed)
 
 
 @settings(max_examples=20, **STEADY)
 @given(seed=seeds, channels=st.integers(1, 6), bias=st.booleans())
-def test_layer_scale_folds_into_the_projection_it_scales(seed, channels, bias):
+def test_layer_scale_merges_into_the_projection_it_scales(seed, channels, bias):
     conv = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
     branch = nn.Sequential(nn.GELU(), conv, nn.BatchNorm2d(channels))
     layer = ScaledResidual(
         nn.Sequential(branch, nn.Conv2d(channels, channels, 1)), channels
     )
-    folded = assert_folds(random_module(layer, seed), channels, seed)
-    assert not hasattr(folded, 'scale')
+    merged = assert_merges(random_module(layer, seed), channels, seed)
+    assert not hasattr(merged, 'scale')
 
 
-def assert_folds(module, channels, seed):
-    """Folding changes the module, and nothing of what it computes."""
+def assert_merges(module, channels, seed):
+    """Reparameterising changes the module, and nothing of what it computes."""
     x = torch.randn(
         2,
         channels,
@@ -152,13 +152,13 @@ def assert_folds(module, channels, seed):
     )
     with torch.no_grad():
         expected = module(x)
-        folded = fold_all(module)
-        found = folded(x)
-    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+        merged = reparameterize(module)
+        found = merged(x)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in merged.modules())
     # Relative to the largest: random signs cancel.
     error = (found - expected).abs().max() / expected.abs().max().clamp(min=1)
     assert error < 1e-11
-    return folded
+    return merged
 
 
 # ------------------------------------------------------------------ conversion

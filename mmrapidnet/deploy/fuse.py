@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from mmrapidnet.models.reparam import fold_all
+from mmrapidnet.models.reparam import reparameterize
 from mmrapidnet.utils.errors import UserError
 
 _MARK = 'mmrapidnet_fused'
@@ -47,7 +47,7 @@ def fuse(model: nn.Module) -> nn.Module:
             'statistics of its normalisations; call eval() first'
         )
     with torch.no_grad():
-        fused = fold_all(deepcopy(model)).eval().requires_grad_(False)
+        fused = reparameterize(deepcopy(model)).eval().requires_grad_(False)
     setattr(fused, _MARK, True)
     fused.train = partial(_stay_in_evaluation, fused)
     return fused

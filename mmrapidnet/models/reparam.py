@@ -8,6 +8,7 @@ the projection it scales.
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict, defaultdict
 from functools import singledispatch
 from itertools import pairwise
@@ -53,54 +54,61 @@ class ChannelShift(nn.Module):
         return x + self.shift
 
 
-def fold_all(module: nn.Module) -> nn.Module:
-    """Fold a module and everything in it, in place.
+def reparameterize(module: nn.Module) -> nn.Module:
+    """Merge in a module, and in everything in it, what is linear in a row; in place.
 
     Batch normalisations are read as in evaluation, with their running statistics.
-    Other normalisations stay.  A layer that several modules share is folded once, and
-    left as it is where each of them would fold something else into it, as where heads
+    Other normalisations stay.  A layer that several modules share is merged once, and
+    left as it is where each of them would merge something else into it, as where heads
     on several levels share convolutions but not normalisations.
 
     Args:
-        module: Any module, folded already or not.
+        module: Any module, reparameterised already or not.
 
     Returns:
         The module, or the one that takes its place.
 
     Examples:
         >>> layer = ConvNormAct(4, 4, 3, norm_cfg=dict(type='BN'))
-        >>> [name for name, _ in fold_all(layer).named_children()]
+        >>> [name for name, _ in reparameterize(layer).named_children()]
         ['conv']
     """
-    return _Folding(module).fold(module)
+    return _Reparameterization(module).replace(module)
 
 
-class _Folding:
-    """The folding of one model."""
+def fold_all(module: nn.Module) -> nn.Module:
+    """The old name of `reparameterize`."""
+    message = 'fold_all is called reparameterize now'
+    warnings.warn(message, FutureWarning, stacklevel=2)
+    return reparameterize(module)
+
+
+class _Reparameterization:
+    """The reparameterisation of one model."""
 
     def __init__(self, model: nn.Module) -> None:
-        # The modules that hold a module, before anything is folded; one that holds it
+        # The modules that hold a module, before anything is merged; one that holds it
         # under two names is there twice.
         self.parents: dict[nn.Module, list[nn.Module]] = defaultdict(list)
         for parent in model.modules():
             for child in parent._modules.values():
                 self.parents[child].append(parent)
         # What took the place of the modules visited.
-        self.folded: dict[nn.Module, nn.Module] = {}
+        self.replaced: dict[nn.Module, nn.Module] = {}
 
-    def fold(self, module: nn.Module) -> nn.Module:
-        """Fold a module and everything in it, once.
+    def replace(self, module: nn.Module) -> nn.Module:
+        """Reparameterise a module and everything in it, once.
 
         Returns:
             What takes its place in each of its parents.
         """
-        if module not in self.folded:
+        if module not in self.replaced:
             # Not named_children(), which passes over a second name of a child.
             for name, child in list(module._modules.items()):
-                if child is not None and self.fold(child) is not child:
-                    setattr(module, name, self.fold(child))
-            self.folded[module] = _fold(module, self)
-        return self.folded[module]
+                if child is not None and self.replace(child) is not child:
+                    setattr(module, name, self.replace(child))
+            self.replaced[module] = _reparameterize(module, self)
+        return self.replaced[module]
 
     def owns(self, module: nn.Module, part: nn.Module) -> bool:
         """Whether a part of a module is of no other."""
@@ -124,62 +132,62 @@ class _Folding:
 
 
 @singledispatch
-def _fold(module: nn.Module, folding: _Folding) -> nn.Module:
-    """What takes the place of a module whose children are folded."""
+def _reparameterize(module: nn.Module, reparam: _Reparameterization) -> nn.Module:
+    """What takes the place of a module whose children are reparameterised."""
     return module
 
 
-@_fold.register
-def _(module: ConvNormAct, folding: _Folding) -> nn.Module:
-    if folding.merge(module, module.conv, getattr(module, 'norm', None)):
+@_reparameterize.register
+def _(module: ConvNormAct, reparam: _Reparameterization) -> nn.Module:
+    if reparam.merge(module, module.conv, getattr(module, 'norm', None)):
         del module.norm
     return module
 
 
-@_fold.register
-def _(module: ConvModule, folding: _Folding) -> nn.Module:
+@_reparameterize.register
+def _(module: ConvModule, reparam: _Reparameterization) -> nn.Module:
     in_order = module.order.index('conv') + 1 == module.order.index('norm')
     if (
         module.with_norm
         and in_order
         and isinstance(module.conv, _CONVS)
         and not module.with_spectral_norm
-        and folding.merge(module, module.conv, module.norm)
+        and reparam.merge(module, module.conv, module.norm)
     ):
         setattr(module, module.norm_name, nn.Identity())
     return module
 
 
-@_fold.register
-def _(module: nn.Sequential, folding: _Folding) -> nn.Module:
+@_reparameterize.register
+def _(module: nn.Sequential, reparam: _Reparameterization) -> nn.Module:
     for (_, conv), (name, norm) in pairwise(list(module._modules.items())):
-        if isinstance(conv, _CONVS) and folding.merge(module, conv, norm):
+        if isinstance(conv, _CONVS) and reparam.merge(module, conv, norm):
             setattr(module, name, nn.Identity())
     return module
 
 
-@_fold.register
-def _(module: DeformConvNormAct, folding: _Folding) -> nn.Module:
-    if _is_linear(module.norm) and folding.owns(module, module.conv):
+@_reparameterize.register
+def _(module: DeformConvNormAct, reparam: _Reparameterization) -> nn.Module:
+    if _is_linear(module.norm) and reparam.owns(module, module.conv):
         weight, shift = _merged(module.conv.weight, None, module.norm)
         module.conv.weight = weight
         module.norm = ChannelShift(shift.detach())
     return module
 
 
-@_fold.register
-def _(module: ConditionalPositionEncoding, folding: _Folding) -> nn.Module:
+@_reparameterize.register
+def _(module: ConditionalPositionEncoding, reparam: _Reparameterization) -> nn.Module:
     conv = module.conv
-    if not folding.owns(module, conv):
+    if not reparam.owns(module, conv):
         return module
     conv.weight = nn.Parameter(conv.weight + _identity(conv))
     return conv
 
 
-@_fold.register
-def _(module: RepDepthwise, folding: _Folding) -> nn.Module:
+@_reparameterize.register
+def _(module: RepDepthwise, reparam: _Reparameterization) -> nn.Module:
     conv, pointwise = module.depthwise.conv, module.pointwise
-    if not (_is_linear(module.norm) and folding.owns(module, conv)):
+    if not (_is_linear(module.norm) and reparam.owns(module, conv)):
         return module
     around = conv.kernel_size[0] // 2
     kernel = conv.weight + pad(pointwise.weight, [around] * 4)
@@ -189,10 +197,10 @@ def _(module: RepDepthwise, folding: _Folding) -> nn.Module:
     return conv
 
 
-@_fold.register
-def _(module: ScaledResidual, folding: _Folding) -> nn.Module:
+@_reparameterize.register
+def _(module: ScaledResidual, reparam: _Reparameterization) -> nn.Module:
     conv = _last_conv(module.branch)
-    if conv is None or not folding.owns(module, conv):
+    if conv is None or not reparam.owns(module, conv):
         return module
     scale = module.scale.flatten()
     conv.weight = nn.Parameter(conv.weight * scale.reshape(-1, 1, 1, 1))
@@ -201,10 +209,10 @@ def _(module: ScaledResidual, folding: _Folding) -> nn.Module:
     return Residual(module.branch)
 
 
-@_fold.register
-def _(module: DistilledClassifier, folding: _Folding) -> nn.Module:
+@_reparameterize.register
+def _(module: DistilledClassifier, reparam: _Reparameterization) -> nn.Module:
     head, other = module.head, module.dist_head
-    if not folding.owns(module, head):
+    if not reparam.owns(module, head):
         return module
     head.weight = nn.Parameter((head.weight + other.weight) / 2)
     head.bias = nn.Parameter((head.bias + other.bias) / 2)
@@ -215,10 +223,10 @@ def _(module: DistilledClassifier, folding: _Folding) -> nn.Module:
     )
 
 
-@_fold.register
-def _(module: DistilledLinearClassifier, folding: _Folding) -> nn.Module:
+@_reparameterize.register
+def _(module: DistilledLinearClassifier, reparam: _Reparameterization) -> nn.Module:
     head = module.head
-    if not folding.owns(module, head):
+    if not reparam.owns(module, head):
         return module
     weight, bias = _norm_into_linear(module.norm, head)
     other_weight, other_bias = _norm_into_linear(module.dist_norm, module.dist_head)

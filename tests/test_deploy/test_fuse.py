@@ -24,7 +24,7 @@ from mmrapidnet.models.layers import (
     DistilledLinearClassifier,
     ScaledResidual,
 )
-from mmrapidnet.models.reparam import fold_all
+from mmrapidnet.models.reparam import reparameterize
 from mmrapidnet.utils.errors import UserError
 
 CLASSES = dict(rapidnet=RapidNet, mobilevig=MobileViG, repvit=RepViT)
@@ -247,7 +247,8 @@ def test_a_layer_of_two_parents_is_folded_once(kind):
     assert fused.one['layer'] is fused.other['layer'] is fused.other['again']
     image = torch.randn(2, 4, 9, 7, dtype=torch.float64)
     assert_equal(fused(image), model(image))
-    assert_equal(fold_all(fused)(image), model(image))  # once more changes nothing
+    # Once more changes nothing.
+    assert_equal(reparameterize(fused)(image), model(image))
 
 
 @torch.no_grad()
@@ -285,11 +286,11 @@ def test_training_is_refused():
 
 def test_what_is_not_linear_stays():
     group_norm = dict(type='GN', num_groups=2)
-    layer = fold_all(ConvNormAct(4, 4, norm_cfg=group_norm).eval())
+    layer = reparameterize(ConvNormAct(4, 4, norm_cfg=group_norm).eval())
     assert isinstance(layer.norm, nn.GroupNorm)
     # Without statistics of its own, evaluation normalises by the batch.
     by_batch = ConvNormAct(4, 4, norm_cfg=dict(type='BN', track_running_stats=False))
-    assert isinstance(fold_all(by_batch.eval()).norm, nn.BatchNorm2d)
+    assert isinstance(reparameterize(by_batch.eval()).norm, nn.BatchNorm2d)
     # With another normalisation the layer scale stays as well.
     model = randomize(RapidNet(arch='ti', norm_cfg=group_norm))
     assert_equal(fuse(model)(images(33, 47)), model(images(33, 47)))

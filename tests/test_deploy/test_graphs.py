@@ -225,7 +225,7 @@ def test_a_fused_model_has_the_same_graph(models, pixels):
         fused, outputs = run(fuse(models['detector']), pixels, part)
         assert fused.outputs == graph.outputs
         for name, value in expected.items():
-            # Folded weights are rounded anew: 5e-6 of the norm, ten times in a place.
+            # Merged weights are rounded anew: 5e-6 of the norm, ten times in a place.
             atol = 5e-5 * value.abs().max().item()
             torch.testing.assert_close(outputs[name], value, atol=atol, rtol=0)
 

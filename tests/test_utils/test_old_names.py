@@ -6,6 +6,7 @@ from importlib import import_module
 import pytest
 from mmengine.config import Config
 from mmengine.registry import HOOKS, LOOPS, PARAM_SCHEDULERS
+from torch import nn
 
 from mmrapidnet.engine import loops, schedulers
 from mmrapidnet.engine.hooks import (
@@ -15,6 +16,7 @@ from mmrapidnet.engine.hooks import (
     channels_last,
     checkpoint,
 )
+from mmrapidnet.models import reparam
 from mmrapidnet.utils.deprecation import RENAMED
 
 HOOK_MODULES = 'mmrapidnet.engine.hooks.'
@@ -78,3 +80,10 @@ def test_the_warning_shows_the_line_of_the_import():
     with pytest.warns(FutureWarning, match='mmrapidnet.compat.on is called') as found:
         exec(compile('\nimport mmrapidnet.compat.on', 'own.py', 'exec'))
     assert [(warning.filename, warning.lineno) for warning in found] == [('own.py', 2)]
+
+
+def test_an_old_function_warns_with_the_new_name():
+    layer = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)).eval()
+    with pytest.warns(FutureWarning, match='fold_all is called reparameterize now'):
+        merged = reparam.fold_all(layer)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in merged.modules())
