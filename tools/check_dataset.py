@@ -23,9 +23,11 @@ def parse_args() -> argparse.Namespace:
         '--workers',
         type=int,
         metavar='N',
-        help='threads that read images (default: a core each)',
+        help='threads that read images (default: one per core)',
     )
-    parser.add_argument('--out', help='a file for all problems, a JSON object a line')
+    parser.add_argument(
+        '--out', help='a file for all problems, one JSON object per line'
+    )
     parser.add_argument(
         '--fix',
         metavar='OUT.json',

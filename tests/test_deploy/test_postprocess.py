@@ -55,7 +55,7 @@ def test_of_equal_logits_the_first_class_is_taken():
 def test_classes_that_lose_everywhere_are_not_resized():
     logits = smooth_logits(20, 32, 44, 8)
     logits[5:] -= 20
-    assert set(postprocess._contenders(torch.from_numpy(logits), (64, 88))) <= set(
+    assert set(postprocess._candidates(torch.from_numpy(logits), (64, 88))) <= set(
         range(5)
     )
     # A class that wins nowhere in the map itself, but does between its pixels.
