@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmengine.dataset import BaseDataset
 
+from mmrapidnet.datasets.check.model_classes import find_moved
 from mmrapidnet.datasets.check.problem import Problem
 from mmrapidnet.datasets.check.source import Sample, Source
 
@@ -18,11 +19,9 @@ def class_samples(source: Source) -> tuple[list[Problem], list[Sample]]:
     if dataset.ann_file:
         return _listed(Path(dataset.ann_file), source)
     if dataset.with_label and dataset.CLASSES:
-        wanted = len(dataset.CLASSES)
-        folders = sum(entry.is_dir() for entry in os.scandir(dataset.img_prefix))
-        if folders != wanted:
+        detail = _compare_folders(dataset)
+        if detail:
             kind = 'folders of other classes'
-            detail = f'{folders} folders instead of {wanted}, one for each class'
             return [Problem(kind, dataset.img_prefix, detail)], []
     known = ', '.join(sorted(dataset.extensions))
     try:
@@ -39,6 +38,23 @@ def class_samples(source: Source) -> tuple[list[Problem], list[Sample]]:
         Problem('file that is no image', path, detail, stops=False)
         for path in sorted(others)
     ], samples
+
+
+def _compare_folders(dataset: BaseDataset) -> str | None:
+    """Why the folders, which are numbered by the alphabet, are not the classes."""
+    entries = os.scandir(dataset.img_prefix)
+    folders = sorted(entry.name for entry in entries if entry.is_dir())
+    classes = dataset.CLASSES
+    if len(folders) != len(classes):
+        return f'{len(folders)} folders instead of {len(classes)}, one for each class'
+    moved = find_moved(folders, classes)
+    if moved is None:
+        return None
+    name, folder, label = moved
+    return (
+        f'the folder {name} is number {folder} of them in alphabetical order, but '
+        f'{label} of `classes`: give the names in the order of the folders'
+    )
 
 
 def _files_in(dataset: BaseDataset) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from mmrapidnet.datasets.check.heads import Head
 from mmrapidnet.datasets.check.label_maps import UNLABELLED
@@ -25,9 +25,8 @@ def check_model_classes(source: Source) -> Iterator[Problem]:
         The heads with another number of classes, those that label maps are ignored in
         for another label, and those of segmentation that cannot learn.
     """
-    classes = source.dataset.metainfo.get('classes')
-    # Texts instead of classes.
-    if classes is None or source.config.get('return_classes'):
+    classes = source.classes
+    if classes is None:
         return
     heads = [
         head for head in source.heads if not (source.evaluated and head.only_trains)
@@ -43,6 +42,54 @@ def check_model_classes(source: Source) -> Iterator[Problem]:
         yield Problem('model of another number of classes', source.name, detail)
     if source.scope == 'mmseg':
         yield from _check_segmenter(source)
+
+
+def check_same_order(sources: Iterable[Source]) -> Iterator[Problem]:
+    """Hold the classes of data sets of one model to the numbers they have in the first.
+
+    Args:
+        sources: The data sets, that of training first if it is among them.
+
+    Yields:
+        Those in which a name has another number.
+    """
+    numbered = [s for s in sources if s.classes and s.heads]
+    for source in numbered[1:]:
+        moved = find_moved(numbered[0].classes, source.classes)
+        if moved:
+            name, there, here = moved
+            detail = (
+                f'{name!r} is class {here} of it, but class {there} of '
+                f'{numbered[0].name}: give all data sets the same `classes`'
+            )
+            yield Problem('classes in another order', source.name, detail)
+
+
+def find_moved(
+    names: Sequence[str], others: Sequence[str]
+) -> tuple[str, int, int] | None:
+    """Find a name that has another number in a second list of classes.
+
+    Args:
+        names: Names of classes.
+        others: As they are elsewhere, where some may be others.
+
+    Returns:
+        The name and its two numbers, of the first that moved; None if none has.
+
+    Examples:
+        >>> find_moved(['cat', 'dog', 'cow'], ['cat', 'cow', 'dog'])
+        ('dog', 1, 2)
+        >>> find_moved(['cat', 'dog'], ['cat', 'hound'])
+    """
+    # ImageNet's classes have two cranes.
+    places = [
+        {n: i for i, n in enumerate(c) if c.count(n) == 1} for c in (names, others)
+    ]
+    for name, number in places[0].items():
+        if places[1].get(name, number) != number:
+            return name, number, places[1][name]
+    return None
 
 
 def _fits(head: Head, source: Source) -> bool:

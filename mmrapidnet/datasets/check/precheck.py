@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmrapidnet.datasets.check.class_counts import check_labels, check_two_classes
 from mmrapidnet.datasets.check.evaluators import check_evaluators
 from mmrapidnet.datasets.check.layout import check_layout
+from mmrapidnet.datasets.check.model_classes import check_same_order
 from mmrapidnet.datasets.check.problem import Problem
 from mmrapidnet.datasets.check.run import check_sample, find_in_records, find_problems
 from mmrapidnet.datasets.check.source import Sample, Source, sources_of
@@ -47,6 +48,7 @@ def check_datasets(cfg: Config, dataloaders: list[str], thorough: bool = False) 
             found.append((source, samples))
     if not _is_first_process():
         return
+    _raise_or_log(check_same_order(source for source, _ in found))
     _raise_or_log(check_labels(found))
     _raise_or_log(_stops_in_a_few_files(found))
     _raise_or_log(check_evaluators(cfg, dataloaders))

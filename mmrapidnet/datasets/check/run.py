@@ -24,7 +24,10 @@ from mmrapidnet.datasets.check.label_maps import (
     label_map_samples,
 )
 from mmrapidnet.datasets.check.layout import check_layout
-from mmrapidnet.datasets.check.model_classes import check_model_classes
+from mmrapidnet.datasets.check.model_classes import (
+    check_model_classes,
+    check_same_order,
+)
 from mmrapidnet.datasets.check.problem import Problem
 from mmrapidnet.datasets.check.source import Sample, Source, sources_of
 from mmrapidnet.datasets.image_folder import ImageFolder
@@ -63,6 +66,7 @@ def find_problems(
         found.append((source, samples))
         if pixels.any():
             counted.append((source, pixels))
+    problems += check_same_order(source for source, _ in found)
     problems += check_labels(found) + check_counts(counted)
     samples = (sample for _, samples in found for sample in samples)
     problems += check_unnamed(samples, {problem.file for problem in problems})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -68,6 +68,13 @@ class Source:
         """The library's own data set, which knows its paths but has read nothing."""
         with DefaultScope.overwrite_default_scope(self.scope):
             return DATASETS.build({**self.config, 'pipeline': [], 'lazy_init': True})
+
+    @property
+    def classes(self) -> Sequence[str] | None:
+        """Names of the classes, if labels stand for any and not for texts."""
+        if self.config.get('return_classes'):
+            return None
+        return self.dataset.metainfo.get('classes')
 
     @cached_property
     def loader(self) -> Any:

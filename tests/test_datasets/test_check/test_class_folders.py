@@ -149,6 +149,26 @@ def test_a_prefix_that_is_a_string(tmp_path):
         check_datasets(cfg, ['train_dataloader'])
 
 
+@pytest.mark.parametrize('kind', ['ImageNet', 'CustomDataset'])
+def test_folders_in_another_order_than_the_classes(kind, tmp_path):
+    """mmpretrain numbers folders by the alphabet, and names them by `classes`."""
+    root = write_images(tmp_path / 'data', 'folders')
+    cfg = load_tiny(tmp_path, root)
+    if kind == 'CustomDataset':
+        custom(cfg, root)
+    cfg.train_dataloader.dataset.classes = CLASSES[::-1]
+    dataset = training_set(cfg)
+    first = dataset.get_data_info(0)
+    assert '/blue/' in first['img_path']
+    assert dataset.CLASSES[first['gt_label']] == 'yellow'
+    message = (
+        'folders of other classes: the folder blue is number 0 of them in '
+        'alphabetical order, but 5 of `classes`'
+    )
+    with pytest.raises(UserError, match=message):
+        check_datasets(cfg, ['train_dataloader'])
+
+
 def test_a_list_without_names_of_classes(listed):
     """The model alone says how many there are."""
     cfg, path = listed

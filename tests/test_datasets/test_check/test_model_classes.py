@@ -9,6 +9,7 @@ from mmrapidnet.datasets.check.model_classes import check_model_classes
 from mmrapidnet.datasets.check.precheck import check_datasets
 from mmrapidnet.datasets.check.run import find_problems
 from mmrapidnet.datasets.check.source import Source
+from mmrapidnet.datasets.shapes import CLASSES
 from mmrapidnet.utils.errors import UserError
 
 TRAIN = ['train_dataloader']
@@ -90,6 +91,28 @@ def test_one_name_without_a_comma(cfg, tmp_path):
     names.write_text('disc\nsquare\ntriangle\nstar\nring\ncross\n')
     cfg.train_dataloader.dataset.metainfo = dict(classes=str(names))
     check_datasets(cfg, TRAIN)
+
+
+def test_data_sets_of_a_model_number_classes_alike(cfg, tmp_path):
+    """Each is right by itself, but one model cannot learn both."""
+    split = CocoSplit(tmp_path, 'val')
+    split.annotation(split.image('a'))
+    path = split.write()
+    cfg.val_dataloader.dataset.metainfo = dict(classes=CLASSES[::-1])
+    check_datasets(cfg, TRAIN)
+    check_datasets(cfg, ['val_dataloader'])
+    message = (
+        rf'^{path}: classes in another order: {CLASSES[0]!r} is class 5 of it, but '
+        rf'class 0 of {tmp_path}/annotations/instances_train2017.json: give all'
+    )
+    both = [*TRAIN, 'val_dataloader']
+    with pytest.raises(UserError, match=message):
+        check_datasets(cfg, both)
+    stops = [p.kind for p in find_problems(cfg, both) if p.stops]
+    assert stops == ['classes in another order']
+    # What has no classes, as a model that is given prompts, has no labels either.
+    cfg.model = dict(type='SegmentAnything')
+    check_datasets(cfg, both)
 
 
 def test_proposals_have_classes_of_their_own(cfg):
