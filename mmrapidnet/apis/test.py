@@ -9,6 +9,7 @@ from torch import nn
 
 from mmrapidnet.apis.report import report_metrics
 from mmrapidnet.apis.train import build_runner
+from mmrapidnet.checkpoints.dataset_meta import get_labels
 from mmrapidnet.checkpoints.fused import is_fused_checkpoint
 from mmrapidnet.checkpoints.state_dict import check_fits, read_checkpoint
 from mmrapidnet.config.libraries import require_library
@@ -24,6 +25,7 @@ from mmrapidnet.engine.confusion import (
 )
 from mmrapidnet.engine.confusion_files import write_confusion
 from mmrapidnet.engine.dist import naming_lost_ranks
+from mmrapidnet.engine.hooks.class_order import ClassOrderHook
 from mmrapidnet.utils.errors import UserError
 
 
@@ -114,6 +116,8 @@ def _prepare(cfg: Config, checkpoint: str, fused: bool) -> Runner:
     if is_fused_checkpoint(content):
         runner.model = _fuse(runner.model)
     check_fits(_tested_model(runner.model), content, checkpoint)
+    labels = get_labels(content, checkpoint)
+    runner.register_hook(ClassOrderHook(labels, checkpoint))
     if fused:
         runner.load_checkpoint(checkpoint)
         runner.model = _fuse(runner.model)
@@ -126,7 +130,9 @@ def _prepare_exported(cfg: Config, path: str, fused: bool) -> Runner:
     if fused:
         raise UserError(f'--fuse: {path} is an exported file, which is fused already')
     use_exported(cfg, path)
-    return build_runner(cfg)
+    runner = build_runner(cfg)
+    runner.register_hook(ClassOrderHook(runner.model.dataset_meta, path))
+    return runner
 
 
 def _is_wrapper(model: nn.Module) -> bool:

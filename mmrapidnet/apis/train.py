@@ -13,6 +13,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmrapidnet.apis.report import report_metrics
+from mmrapidnet.checkpoints.dataset_meta import get_labels
 from mmrapidnet.checkpoints.fused import refuse_fused
 from mmrapidnet.checkpoints.latest import read_run
 from mmrapidnet.checkpoints.state_dict import check_fits, check_start, read_checkpoint
@@ -25,6 +26,7 @@ from mmrapidnet.engine.dist import naming_lost_ranks
 from mmrapidnet.engine.hooks.broadcast_buffers import BroadcastBuffersHook
 from mmrapidnet.engine.hooks.check_invalid_loss import CheckInvalidLossHook
 from mmrapidnet.engine.hooks.check_warmup import CheckWarmupHook
+from mmrapidnet.engine.hooks.class_order import ClassOrderHook
 from mmrapidnet.engine.hooks.last_validation import (
     LastValidationHook,
     read_last_validation,
@@ -146,6 +148,7 @@ def _prepare(cfg: Config) -> Runner:
     runner = build_runner(cfg)
     check_fits(runner.model, *start)
     runner.register_hook(ResumeSettingsHook())
+    runner.register_hook(ClassOrderHook(get_labels(*start), start[1]))
     return runner
 
 

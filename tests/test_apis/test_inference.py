@@ -234,6 +234,25 @@ def test_a_classifier_draws_its_class_and_score(run, made, tmp_path, monkeypatch
     assert changed[:60].mean() > 0.02 and changed[-60:].mean() < 0.01
 
 
+def test_the_checkpoint_names_what_is_drawn(made, tmp_path, monkeypatch):
+    """Not the config, whose data may be numbered otherwise."""
+    cfg, checkpoint = made['segmenter']
+    names = cfg.test_dataloader.dataset.metainfo.classes[::-1]
+    content = torch.load(checkpoint)
+    content['meta'] = dict(dataset_meta=dict(classes=names))
+    torch.save(content, tmp_path / 'w.pth')
+    drawers = []
+    draw = drawing.PredictionDrawer.draw
+    monkeypatch.setattr(
+        drawing.PredictionDrawer,
+        'draw',
+        lambda self, *args: drawers.append(self) or draw(self, *args),
+    )
+    image = write_image(tmp_path / '1.png')
+    infer(Config(cfg.to_dict()), str(tmp_path / 'w.pth'), [str(image)], str(tmp_path))
+    assert drawers[0].visualizer.dataset_meta['classes'] == names
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
 def test_a_device_that_is_not_here(run, tmp_path):
     image = write_image(tmp_path / '1.png')

@@ -82,6 +82,18 @@ def test_a_finished_run_keeps_its_metrics(shapes_root, tmp_path):
     assert metrics.read_text() == 'those of its validation'
 
 
+def test_a_run_does_not_go_on_with_classes_in_another_order(shapes_root, tmp_path):
+    cfg = load_short('segmenter', tmp_path, shapes_root, **{'train_cfg.max_iters': 1})
+    cfg.work_dir = str(tmp_path / 'run')
+    train(cfg.copy())
+    again = cfg.copy()
+    again.update(resume='auto', train_cfg=dict(max_iters=2))
+    metainfo = again.train_dataloader.dataset.metainfo
+    metainfo.classes = metainfo.classes[::-1]
+    with pytest.raises(UserError, match=r'iter_1.pth was trained with .* as class 0'):
+        train(again)
+
+
 def test_an_interrupted_run_leaves_its_last_checkpoint(shapes_root, tmp_path):
     """In a Python of its own: a fork has threads' remains of whatever ran before."""
     cfg = load_short('detector', tmp_path, shapes_root, **{'train_cfg.max_iters': 1000})

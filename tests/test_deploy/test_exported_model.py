@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 from pycocotools.mask import encode
 
 from mmrapidnet.apis import inference as infer
+from mmrapidnet.apis.test import build_test_runner
 from mmrapidnet.checkpoints.state_dict import read_checkpoint
 from mmrapidnet.deploy import adapters
 from mmrapidnet.deploy import inference as runner
@@ -355,6 +356,18 @@ def test_drawing(kind, models, use_session, tmp_path, shapes_root, monkeypatch):
         assert [tuple(c) for c in meta['palette']] == [
             tuple(c) for c in session.metadata['palette']
         ]
+
+
+def test_a_file_of_classes_in_another_order(models, use_session, tmp_path):
+    cfg, _, session = models['segmenter']
+    use_session(session)
+    ours = Config(cfg.to_dict())
+    ours.work_dir = str(tmp_path)
+    metainfo = ours.test_dataloader.dataset.metainfo
+    metainfo.classes = metainfo.classes[::-1]
+    ours.experiment_name = 'reversed'
+    with pytest.raises(UserError, match='any.onnx was trained with background as cl'):
+        build_test_runner(ours, 'any.onnx').test()
 
 
 def test_tools_run_files_in_a_process_of_their_own(models, use_session):
