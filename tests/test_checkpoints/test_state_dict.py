@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule, PretrainedInit
+from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
 from mmrapidnet.apis import train
@@ -246,6 +247,38 @@ def test_a_backbone_of_others_that_is_not_filled(state, message, tmp_path):
     )
     with pytest.raises(UserError, match=message):
         model.init_weights()
+
+
+class ByItself(Foreign):
+    """A backbone that reads its file without `PretrainedInit`, as Swin does."""
+
+    def __init__(self, load, init_cfg):
+        super().__init__(init_cfg=init_cfg)
+        self.load = load
+
+    def init_weights(self):
+        state = torch.load(self.init_cfg['checkpoint'])['state_dict']
+        self.load(self, {k.removeprefix('old.'): v for k, v in state.items()}, False)
+
+
+@pytest.mark.parametrize('load', [nn.Module.load_state_dict, load_state_dict])
+def test_a_backbone_that_loads_by_itself(load, tmp_path):
+    """Within a model; the names are those that it has converted."""
+    path = tmp_path / 'w.pth'
+    init = dict(type='Pretrained', checkpoint=str(path))
+
+    def initialise(state):
+        torch.save(dict(state_dict=state), path)
+        model = BaseModule()
+        model.backbone = ByItself(load, init)
+        model.init_weights()
+        return model.backbone.state_dict()
+
+    loaded = initialise(foreign_state(prefix='old.', counters=False))
+    for name, value in foreign_state(counters=False).items():
+        assert torch.equal(loaded[name], value), name
+    with pytest.raises(UserError, match='w.pth matches nothing of ByItself: it holds'):
+        initialise(foreign_state(prefix='net.'))
 
 
 class Whole(nn.Module):

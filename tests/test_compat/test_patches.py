@@ -11,7 +11,7 @@ from helpers import mini_run
 from helpers.commands import REPO, run_command
 from helpers.forked import fork, torchrun_variables
 from mmengine.config import Config
-from mmengine.model import BaseModel, PretrainedInit
+from mmengine.model import BaseModel, BaseModule, PretrainedInit
 from mmengine.optim import (
     AmpOptimWrapper,
     DefaultOptimWrapperConstructor,
@@ -40,6 +40,7 @@ def list_patched():
         runner.convert_sync_batchnorm,
         BaseInferencer._init_model,
         PretrainedInit.__call__,
+        BaseModule.init_weights,
         DefaultOptimWrapperConstructor.__call__,
         checkpoint.load_url,
         type(checkpoint.torch),
