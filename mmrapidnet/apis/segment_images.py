@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,9 +176,12 @@ def _read_boxes(
             f'{source} holds neither COCO results nor a COCO data set with boxes: '
             f'{type(error).__name__}: {error}'
         ) from error
+    if isinstance(content, dict):
+        _refuse_repeated((image['file_name'] for image in content['images']), source)
     found = {
         path: boxes[_normalise(path)] for path in paths if _normalise(path) in boxes
     }
+    _refuse_repeated(found, source)
     if not found:
         raise UserError(
             f'{source} has no box of {next(iter(paths))} or the others: its image_id '
@@ -206,6 +209,20 @@ def _parse_boxes(
             dict(box=[x, y, x + width, y + height], category_id=record['category_id'])
         )
     return boxes, categories
+
+
+def _refuse_repeated(names: Iterable[str], source: str) -> None:
+    """Raise if images share a base name, by which they are given their boxes."""
+    same = defaultdict(set)
+    for name in names:
+        same[_normalise(name)].add(name)
+    for alike in same.values():
+        if len(alike) > 1:
+            first, second = sorted(alike)[:2]
+            raise UserError(
+                f'{source} gives boxes to images by their names without folders, '
+                f'which {first} and {second} share: rename one'
+            )
 
 
 def _normalise(name: str) -> str:

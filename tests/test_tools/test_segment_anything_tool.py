@@ -110,6 +110,27 @@ def test_boxes_of_a_data_set(model, photos, tmp_path):
     assert coco.cats[2]['name'] == 'nucleus'
 
 
+@pytest.mark.parametrize('where', ['photos', 'data'])
+def test_boxes_of_images_whose_names_repeat(where, model, photos, tmp_path):
+    """Else each would be given those of both."""
+    names = ['a/000000000139.png', 'b/139.png']
+    images = [dict(id=number, file_name=name) for number, name in enumerate(names)]
+    box = dict(id=1, image_id=0, category_id=2, bbox=[10, 10, 60, 50])
+    categories = [dict(id=2, name='nucleus')]
+    data = dict(images=images, annotations=[box], categories=categories)
+    if where == 'photos':
+        data['images'] = images[:1]
+        (photos / 'b').mkdir()
+        (photos / 'b' / '139.png').write_bytes(
+            (photos / '000000000139.png').read_bytes()
+        )
+    (tmp_path / 'data.json').write_text(json.dumps(data))
+    boxes = ('--boxes-from', tmp_path / 'data.json', '--out', tmp_path / 'out')
+    done = fork_tool('segment_anything.py', photos, *model, *boxes)
+    shared = 'data.json gives boxes to images by their names', 'b/139.png share: rename'
+    assert_one_line_error(done, *shared)
+
+
 def test_several_boxes_and_everything(model, photos, tmp_path):
     image, out = photos / '000000000139.png', tmp_path / 'out'
     boxes = ('--box', 10, 10, 60, 50, '--box', 50, 20, 120, 90)
