@@ -19,6 +19,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
 from mmrapidnet import compat
+from mmrapidnet.datasets.check import precheck
 from mmrapidnet.datasets.check.bad_sample import BadSampleError
 from mmrapidnet.datasets.check.precheck import check_datasets
 from mmrapidnet.datasets.check.run import find_problems
@@ -313,7 +314,7 @@ def test_channels_are_named(tmp_path):
         train_set(cfg)[0]
 
 
-def test_what_suffixes_leave_out(tmp_path):
+def test_what_suffixes_leave_out(tmp_path, monkeypatch):
     maps = {name: mask(1) for name in 'abcdefgh'}
     cfg = segment(tmp_path, maps)
     images, labels = (tmp_path / p / 'training' for p in ('images', 'annotations'))
@@ -334,7 +335,16 @@ def test_what_suffixes_leave_out(tmp_path):
         (kind, 'annotations/training/more/x.png', False),
         ('label map left out', 'annotations/training/h.PNG', False),
     }
+    said = []
+    monkeypatch.setattr(precheck, 'print_log', lambda line, **_: said.append(line))
     check_datasets(cfg, ['train_dataloader'])
+    assert f'{images}/a.JPG: image left out: left out, as it does not' in said[0]
+    assert 'img_suffix) (and 4 more alike); ' in said[0]
+    assert [line.split(': ')[1] for line in said] == [
+        'image left out',
+        'label map left out',
+        'label map without an image',
+    ]
     for name in 'fgh':
         (images / f'{name}.jpg').rename(images / f'{name}.png')
     message = (
