@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from mmrapidnet.datasets.check.heads import Head
@@ -82,10 +83,11 @@ def find_moved(
         ('dog', 1, 2)
         >>> find_moved(['cat', 'dog'], ['cat', 'hound'])
     """
-    # ImageNet's classes have two cranes.
-    places = [
-        {n: i for i, n in enumerate(c) if c.count(n) == 1} for c in (names, others)
-    ]
+    places = []
+    for classes in (names, others):
+        # ImageNet's have two cranes.
+        times = Counter(classes)
+        places.append({n: i for i, n in enumerate(classes) if times[n] == 1})
     for name, number in places[0].items():
         if places[1].get(name, number) != number:
             return name, number, places[1][name]

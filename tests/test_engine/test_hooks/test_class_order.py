@@ -46,6 +46,11 @@ def test_names_in_the_same_order(classes):
     compare(classes, NAMES)
 
 
+def test_names_that_two_classes_have():
+    """As ImageNet's crane: a bird and a machine."""
+    compare(('crane', 'cat', 'crane'), ('crane', 'cat', 'crane, machine'))
+
+
 def test_models_without_an_order():
     """Those that are given prompts or texts."""
     compare(NAMES, NAMES[::-1], dict(type='SegmentAnything'))
