@@ -7,7 +7,7 @@ from mmrapidnet.deploy.export import Report
 from mmrapidnet.utils.errors import UserError
 
 
-def die(*arguments):
+def die(*arguments, **named):
     """As native code that fails."""
     os.kill(os.getpid(), signal.SIGKILL)
 
