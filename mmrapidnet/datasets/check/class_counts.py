@@ -59,8 +59,11 @@ def check_two_classes(
 
 
 def _used_together(found: Iterable[tuple[Source, Any]]) -> list[list]:
-    """Group by data set what is evaluated; training draws on all of its data sets."""
-    found = list(found)
+    """Group by data set what is evaluated; training draws on all of its data sets.
+
+    What is only predicted on is of none.
+    """
+    found = [item for item in found if item[0].annotated]
     training = [item for item in found if not item[0].evaluated]
     groups = [training, *([item] for item in found if item[0].evaluated)]
     return [group for group in groups if group]

@@ -21,8 +21,9 @@ LABELS = 256
 def label_map_samples(source: Source) -> tuple[list[Problem], list[Sample]]:
     """List the images and label maps of a data set, and what its suffixes leave out."""
     dataset = source.dataset
+    key = 'seg_map_path' if source.needs_label_maps else None
     samples = [
-        Sample(info['img_path'], label_map=info.get('seg_map_path'))
+        Sample(info['img_path'], label_map=info.get(key))
         for info in dataset.load_data_list()
     ]
     if os.path.isfile(dataset.ann_file):
@@ -42,6 +43,7 @@ def _left_out(source: Source, samples: list[Sample]) -> Iterator[Problem]:
     """Images and label maps that are in the folders but in no sample."""
     dataset = source.dataset
     images, maps = (dataset.data_prefix.get(k) for k in ('img_path', 'seg_map_path'))
+    maps = maps if source.needs_label_maps else None
     img_suffix, map_suffix = dataset.img_suffix, dataset.seg_map_suffix
     used = {path for sample in samples for path in (sample.image, sample.label_map)}
     for path in images_below(images):

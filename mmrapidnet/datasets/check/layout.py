@@ -31,15 +31,21 @@ def check_layout(source: Source, cfg: Config) -> None:
     if type_name(source.config) == 'ImageNet':
         _check_imagenet(source.dataset, hint)
     else:
-        _check_paths(source.config, hint)
+        _check_paths(source, hint)
 
 
-def _check_paths(dataset: dict[str, Any], hint: str) -> None:
+def _check_paths(source: Source, hint: str) -> None:
+    dataset = source.config
     root = Path(dataset.get('data_root') or '')
     prefixes = dataset.get('data_prefix') or {}
     if isinstance(prefixes, str):
         prefixes = dict(img_path=prefixes)
-    wanted = [path for path in (dataset.get('ann_file'), *prefixes.values()) if path]
+    folders = [
+        folder
+        for key, folder in prefixes.items()
+        if key != 'seg_map_path' or source.needs_label_maps
+    ]
+    wanted = [path for path in (dataset.get('ann_file'), *folders) if path]
     for path in wanted:
         if not (root / path).exists():
             raise UserError(

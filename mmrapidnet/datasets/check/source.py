@@ -35,6 +35,8 @@ class Sample(NamedTuple):
     label: int | None = None
 
 
+# Metrics that keep predictions and look at no annotation.
+_ONLY_KEEP = ('DumpResults', 'DumpDetResults', 'DumpProposals')
 _GEOMETRY = ('Resize', 'RandomResize', 'RandomChoiceResize', 'ResizeShortestEdge')
 
 
@@ -95,6 +97,11 @@ class Source:
     def reads_label_maps(self) -> bool:
         """Whether label maps are read as they are, not by a step of one's own."""
         return self._has('LoadAnnotations')
+
+    @property
+    def needs_label_maps(self) -> bool:
+        """Whether anything is done with label maps, if there are any."""
+        return self.annotated or self.reads_label_maps
 
     @property
     def masks(self) -> bool:
@@ -160,12 +167,16 @@ def sources_of(cfg: Config, dataloaders: list[str]) -> Iterator[Source]:
         for dataset in iter_datasets(cfg.get(name)):
             metrics = list_metrics(cfg.get(name.replace('_dataloader', '_evaluator')))
             # Evaluators may only write what was predicted.
-            predicted = bool(metrics) and all(m.get('format_only') for m in metrics)
+            predicted = bool(metrics) and all(map(_only_writes, metrics))
             evaluated = name != 'train_dataloader' and not predicted
             use = dataset, evaluated, not predicted
             if use not in seen:
                 seen.append(use)
                 yield Source(dataset, cfg.default_scope, *use[1:], model=model)
+
+
+def _only_writes(metric: dict[str, Any]) -> bool:
+    return bool(metric.get('format_only')) or type_name(metric) in _ONLY_KEEP
 
 
 def _steps_of(node: Any) -> Iterator[dict[str, Any]]:

@@ -244,6 +244,18 @@ def test_masks_of_0_and_255(split, tmp_path):
     assert find_problems(cfg, names) == []
 
 
+def test_masks_of_what_is_only_predicted_on(tmp_path):
+    cfg = segment(tmp_path, {'a': mask(0)}, split='val')
+    cfg.test_evaluator = dict(type='IoUMetric', format_only=True, output_dir='out')
+    check_datasets(cfg, ['test_dataloader'])
+    found = {p.kind for p in find_problems(cfg, ['test_dataloader'])}
+    assert found == set()
+    (tmp_path / 'annotations' / 'validation' / 'a.png').unlink()
+    # The pipeline would read it.
+    with pytest.raises(UserError, match='a.png: .*: missing label map'):
+        check_datasets(cfg, ['test_dataloader'])
+
+
 def test_a_class_that_is_hard_to_find(tmp_path):
     """All label maps are read before a run is stopped."""
     cfg = segment(tmp_path, many(1))
