@@ -1,4 +1,4 @@
-"""Are the images that are evaluated those that are tested?"""
+"""Are the images and labels that are evaluated those that are tested?"""
 
 from __future__ import annotations
 
@@ -12,27 +12,36 @@ from mmengine.config import Config
 
 from mmrapidnet.config.evaluators import evaluates_apart, list_metrics
 from mmrapidnet.config.load import iter_datasets
+from mmrapidnet.config.type_names import type_name
+from mmrapidnet.datasets.check.label_maps import UNLABELLED
 from mmrapidnet.datasets.check.problem import Problem
 from mmrapidnet.datasets.check.source import Source
 
 
 def check_evaluators(cfg: Config, dataloaders: list[str]) -> Iterator[Problem]:
-    """Hold the annotation files of evaluators to the images of their data sets.
+    """Hold evaluators to their data sets.
 
     Evaluators of mmdet read ground truth by the ids of the images, whatever file they
-    are of.  A file that knows further images is no matter: those tested count.
+    are of.  A file that knows further images is no matter: those tested count.  mmseg's
+    count what is predicted for pixels without a class as mistakes, unless they know the
+    label of these.
 
     Args:
         cfg: The config of a run, whose data sets can be read.
         dataloaders: Names of dataloaders; that of training has no evaluator.
 
     Yields:
-        Missing files, and images that are not those of the data set; a note where
-        another file with the same images is meant.
+        Missing files, images that are not those of the data set, and another
+        `ignore_index`; a note where another file with the same images is meant.
     """
     for name in dataloaders:
         evaluator = name.replace('dataloader', 'evaluator')
         datasets = list(iter_datasets(cfg.get(name)))
+        for metric in list_metrics(cfg.get(evaluator)):
+            if type_name(metric) == 'IoUMetric' and not metric.get('format_only'):
+                for dataset in datasets:
+                    source = Source(dataset, cfg.default_scope, evaluated=True)
+                    yield from _compare_ignored(evaluator, metric, source)
         for file in dict.fromkeys(_annotation_files(cfg.get(evaluator))):
             if not Path(file).is_file():
                 yield Problem('missing annotation file', file, f'of {evaluator}')
@@ -86,6 +95,19 @@ def _annotation_files(evaluator: Any) -> Iterator[str]:
         for metric in list_metrics(evaluator):
             if metric.get('ann_file'):
                 yield metric['ann_file']
+
+
+def _compare_ignored(
+    evaluator: str, metric: dict[str, Any], source: Source
+) -> Iterator[Problem]:
+    own, ignored = metric.get('ignore_index', UNLABELLED), source.dataset.ignore_index
+    if own != ignored:
+        kind = 'other ignore_index than the evaluator'
+        detail = (
+            f'{ignored}, but ignore_index={own} in {evaluator}; give both the label '
+            'that stands for no class'
+        )
+        yield Problem(kind, source.name, detail)
 
 
 def _compare(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from mmrapidnet.config.type_names import type_name
 from mmrapidnet.datasets.check.heads import Head
 from mmrapidnet.datasets.check.label_maps import UNLABELLED
 from mmrapidnet.datasets.check.problem import Problem
@@ -24,7 +25,8 @@ def check_model_classes(source: Source) -> Iterator[Problem]:
 
     Yields:
         The heads with another number of classes, those that label maps are ignored in
-        for another label, and those of segmentation that cannot learn.
+        for another label, those of segmentation that cannot learn, and what fills label
+        maps with a label that no head knows.
     """
     classes = source.classes
     if classes is None:
@@ -115,6 +117,11 @@ def _told(head: Head) -> str:
 
 def _check_segmenter(source: Source) -> Iterator[Problem]:
     ignored = source.dataset.ignore_index
+    known = {ignored, *range(len(source.dataset.metainfo['classes']))}
+    for what, label in () if source.evaluated else _fillings(source):
+        if label not in known:
+            detail = f'{ignored}, but {what} is {label}; give both the same'
+            yield Problem('other label around images', source.name, detail)
     for head in source.heads:
         own = head.config.get('ignore_index', UNLABELLED)
         if own != ignored and head.is_segmentation:
@@ -131,3 +138,17 @@ def _check_segmenter(source: Source) -> Iterator[Problem]:
                 '2 and name both as classes'
             )
             yield Problem('nothing to learn', source.name, detail)
+
+
+def _fillings(source: Source) -> Iterator[tuple[str, int]]:
+    """The labels of pixels that are added to label maps, and where they are from."""
+    whole = source.model or {}
+    preprocessor = (whole.get('model') or {}).get('data_preprocessor')
+    preprocessor = preprocessor or whole.get('data_preprocessor') or {}
+    if preprocessor.get('size') or preprocessor.get('size_divisor'):
+        label = preprocessor.get('seg_pad_val', UNLABELLED)
+        yield 'seg_pad_val of data_preprocessor', label
+    for step in source.steps:
+        kind = type_name(step)
+        if kind in ('RandomRotate', 'RandomMosaic'):
+            yield f'seg_pad_val of {kind}', step.get('seg_pad_val', UNLABELLED)

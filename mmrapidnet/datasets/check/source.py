@@ -129,7 +129,7 @@ class Source:
         It is the longest and the shortest side allowed, in pixels, in any order; of
         several steps, that of the first, and None if there is none.
         """
-        for step in self._steps:
+        for step in self.steps:
             if type_name(step) in _GEOMETRY and (scales := _scales_kept(step)):
                 ratio = min(step.get('ratio_range') or (1,))
                 longest, shortest = map(max, scales), map(min, scales)
@@ -137,15 +137,16 @@ class Source:
         return None
 
     @property
-    def _steps(self) -> Iterator[dict[str, Any]]:
+    def steps(self) -> Iterator[dict[str, Any]]:
+        """All steps of the pipeline, also those that others choose among."""
         return _steps_of(self.config.get('pipeline'))
 
     def _has(self, kind: str) -> bool:
-        return any(type_name(step) == kind for step in self._steps)
+        return any(type_name(step) == kind for step in self.steps)
 
     def _build(self, kind: str, default: dict[str, Any] | None = None) -> Any:
         """The first step of a kind, under whichever library's prefix."""
-        named = (step for step in self._steps if type_name(step).endswith(kind))
+        named = (step for step in self.steps if type_name(step).endswith(kind))
         step = next(named, default)
         with DefaultScope.overwrite_default_scope(self.scope):
             return TRANSFORMS.build(step) if step else None

@@ -314,6 +314,9 @@ def test_another_label_for_none(tmp_path):
     with pytest.raises(UserError, match=r'255, but model.decode_head.ignore_index=2; '):
         check_datasets(cfg, ['train_dataloader'])
     cfg.train_dataloader.dataset.ignore_index = 2
+    with pytest.raises(UserError, match='label around images: 2, but seg_pad_val of '):
+        check_datasets(cfg, ['train_dataloader'])
+    cfg.model.data_preprocessor.seg_pad_val = 2
     check_datasets(cfg, ['train_dataloader'])
     assert find_problems(cfg, ['train_dataloader']) == []
     read = train_set(cfg)[1]['data_samples'].gt_sem_seg.data
@@ -321,6 +324,41 @@ def test_another_label_for_none(tmp_path):
     segment(tmp_path, {'a': mask(255)})
     with pytest.raises(UserError, match='unknown labels: 255, .* and 2 for none'):
         check_datasets(cfg, ['train_dataloader'])
+
+
+@pytest.mark.parametrize('several', [False, True])
+def test_another_label_for_none_in_the_evaluator(several, tmp_path):
+    """It would count what is predicted for such pixels as mistakes."""
+    cfg = segment(tmp_path, {'a': mask(1), 'b': mask(2)}, split='val')
+    cfg.model.decode_head.ignore_index = cfg.val_dataloader.dataset.ignore_index = 2
+    metric = dict(type='mmseg.IoUMetric', iou_metrics=['mIoU'])
+    cfg.val_evaluator = [dict(type='DumpResults'), metric] if several else metric
+    message = r'than the evaluator: 2, but ignore_index=255 in val_evaluator; give both'
+    with pytest.raises(UserError, match=message):
+        check_datasets(cfg, ['val_dataloader'])
+    (problem,) = find_problems(cfg, ['val_dataloader'])
+    assert problem.stops
+    metric['ignore_index'] = 2
+    cfg.val_evaluator = metric
+    check_datasets(cfg, ['val_dataloader'])
+    assert find_problems(cfg, ['val_dataloader']) == []
+
+
+@pytest.mark.parametrize('kind', ['RandomRotate', 'mmseg.RandomMosaic'])
+def test_a_step_that_adds_another_label(kind, tmp_path):
+    cfg = segment(tmp_path, {'a': mask(1)}, tuple('abcdefgh'))
+    cfg.model.decode_head.ignore_index = cfg.train_dataloader.dataset.ignore_index = 9
+    cfg.model.data_preprocessor.seg_pad_val = 9
+    step = dict(type=kind, prob=1.0)
+    cfg.train_dataloader.dataset.pipeline.insert(2, step)
+    found = find_problems(cfg, ['train_dataloader'])
+    (detail,) = (p.detail for p in found if p.kind == 'other label around images')
+    assert detail.startswith(f'9, but seg_pad_val of {kind.rpartition(".")[2]} is 255')
+    # As the first of the classes it is learnt.
+    for label in (9, 0):
+        step['seg_pad_val'] = label
+        cfg.train_dataloader.dataset.pipeline[2] = step
+        assert not any(p.stops for p in find_problems(cfg, ['train_dataloader']))
 
 
 def test_channels_are_named(tmp_path):
