@@ -213,9 +213,8 @@ def enable_tta(cfg: Config) -> None:
     Raises:
         UserError: If the library or the config has none.
     """
-    if cfg.default_scope == 'mmdet' and 'mask_head' in (
-        cfg.model.get('roi_head') or {}
-    ):
+    roi_head = cfg.model.get('roi_head') or {}
+    if cfg.default_scope == 'mmdet' and roi_head.get('mask_head'):
         raise UserError('--tta: mmdet has no test-time augmentation for masks')
     if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
         raise UserError('--tta needs tta_model and tta_pipeline in the config')

@@ -28,6 +28,7 @@ def test_pretrained_weights_need_a_backbone(model):
         options.start_backbone_from(config(**model), 'a.pth')
 
 
-def test_augmentation_in_tests_of_a_model_without_objects():
+@pytest.mark.parametrize('roi_head', [None, dict(mask_head=None)])
+def test_augmentation_in_tests_of_a_model_without_masks(roi_head):
     with pytest.raises(UserError, match='--tta needs tta_model and tta_pipeline'):
-        options.enable_tta(config('mmdet', roi_head=None))
+        options.enable_tta(config('mmdet', roi_head=roi_head))
