@@ -17,6 +17,7 @@ from mmrapidnet.engine.hooks import accumulation, channels_last
 from mmrapidnet.engine.hooks.predictions import DrawPredictionsHook, SaveLabelMapsHook
 from mmrapidnet.engine.resume import AUTO
 from mmrapidnet.utils.errors import UserError
+from mmrapidnet.utils.folders import make_folder
 
 # Optimizers that torch has in one pass, on a CPU since 2.4.
 _FUSED = ('Adam', 'AdamW', 'SGD')
@@ -170,8 +171,8 @@ def save_predictions(cfg: Config, out: str) -> None:
         out: For segmentation a folder of label maps, otherwise a pickle file.
 
     Raises:
-        UserError: If the pickle file is not called ``.pkl``, or the data sets are
-            evaluated apart.
+        UserError: If the pickle file is not called ``.pkl`` or its folder cannot be
+            made, or the data sets are evaluated apart.
     """
     if cfg.default_scope == 'mmseg':
         add_hook(cfg, SaveLabelMapsHook, out_dir=out)
@@ -186,7 +187,7 @@ def save_predictions(cfg: Config, out: str) -> None:
             f'--out {out}: the predictions of a detector or a classifier go into a '
             '.pkl file'
         )
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(Path(out).parent)
     kind = 'DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'
     add_metric(cfg, 'test_evaluator', dict(type=kind, out_file_path=out))
 

@@ -186,6 +186,9 @@ def test_predictions_are_kept(tmp_path):
     det, seg = load_config(DET), load_config(SEG)
     with pytest.raises(UserError, match=r'--out there: .* go into a \.pkl file'):
         options.save_predictions(det, 'there')
+    (tmp_path / 'file').touch()
+    with pytest.raises(UserError, match='the folder .*/file cannot be made: '):
+        options.save_predictions(det, str(tmp_path / 'file' / 'p.pkl'))
     options.save_predictions(det, str(tmp_path / 'new' / 'p.pkl'))
     assert [m.type for m in det.test_evaluator] == ['CocoMetric', 'DumpDetResults']
     options.save_predictions(seg, 'there')

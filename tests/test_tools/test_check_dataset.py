@@ -9,6 +9,9 @@ from helpers.bad_data import FILE_KINDS, SQUARE, CocoSplit
 from helpers.commands import assert_one_line_error, run_tool
 from helpers.tool_server import fork_tool
 
+from mmrapidnet.datasets.check.report import report
+from mmrapidnet.utils.errors import UserError
+
 SHORT = (
     'train_cfg.max_iters=3',
     'train_cfg.val_interval=3',
@@ -72,6 +75,13 @@ def test_a_summary_and_all_in_a_file(config, tmp_path):
     missing = tmp_path / 'val2017' / 'missing.jpg'
     record = f'{tmp_path}/annotations/instances_val2017.json: image 4'
     assert f'  {missing}: {record}: missing image: there is no' in done.stdout
+
+
+def test_where_all_cannot_be_written(tmp_path):
+    (tmp_path / 'file').touch()
+    for out in (tmp_path, tmp_path / 'file' / 'problems.jsonl'):
+        with pytest.raises(UserError, match=f'^{out} cannot be written: '):
+            report([], str(out))
 
 
 def test_a_corrected_copy(config, tmp_path):

@@ -24,7 +24,8 @@ def report(problems: list[Problem], out: str | None = None) -> None:
         out: A file for all of them, a JSON object a line.
 
     Raises:
-        UserError: If one of them stops training or testing.
+        UserError: If one of them stops training or testing, or the file cannot be
+            written.
     """
     kinds = defaultdict(list)
     for problem in problems:
@@ -42,10 +43,7 @@ def report(problems: list[Problem], out: str | None = None) -> None:
         Console().print(table)
     _print(lines)
     if out:
-        path = Path(out)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open('w', encoding='utf-8') as file:
-            file.writelines(json.dumps(asdict(p)) + '\n' for p in problems)
+        _write(problems, Path(out))
         _print([f'all written to {out}'])
     stopping = sum(problem.stops for problem in problems)
     if stopping:
@@ -69,6 +67,15 @@ def report_changes(changes: list[Change], out: str) -> None:
     for kind, alike in kinds.items():
         lines += [f'{kind} ({len(alike):,}):', *_examples(alike)]
     _print(lines)
+
+
+def _write(problems: list[Problem], path: Path) -> None:
+    lines = (json.dumps(asdict(problem)) + '\n' for problem in problems)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(''.join(lines), encoding='utf-8')
+    except OSError as error:
+        raise UserError(f'{path} cannot be written: {error}') from error
 
 
 def _examples(alike: list[Problem] | list[Change]) -> list[str]:
