@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
 from mmrapidnet.config.type_names import type_name
+from mmrapidnet.datasets.check.coco.read import has_byte_order_mark
 from mmrapidnet.datasets.check.source import Source
 from mmrapidnet.utils.errors import UserError
 
@@ -28,6 +29,7 @@ def check_layout(source: Source, cfg: Config) -> None:
     if cfg.get('shapes_root'):
         hint = f'make it: python tools/make_shapes.py {cfg.shapes_root}'
     _check_classes(source.config)
+    _check_lists(source)
     if type_name(source.config) == 'ImageNet':
         _check_imagenet(source.dataset, hint)
     else:
@@ -63,6 +65,22 @@ def _check_classes(dataset: dict[str, Any]) -> None:
                 f'classes={classes!r} of the data set is one name (or a file that is '
                 'not there), so that its letters would be the classes: one class '
                 f'needs a comma, classes=({classes!r},)'
+            )
+
+
+def _check_lists(source: Source) -> None:
+    """Refuse lists of images or classes whose first line has a mark of bytes before it.
+
+    COCO's JSON with one is told of where it is read, and can be corrected.
+    """
+    given = [(source.config.get('metainfo') or {}).get('classes')]
+    given += [source.config.get('classes'), source.dataset.ann_file]
+    for path in given:
+        is_list = isinstance(path, str) and not path.endswith('.json')
+        if is_list and Path(path).is_file() and has_byte_order_mark(path):
+            raise UserError(
+                f'{path} begins with a byte-order mark, which would be read as part of '
+                'its first line: save it as UTF-8 without one'
             )
 
 

@@ -1,5 +1,7 @@
 """Each defect of ImageNet's layouts: found, handled as mmpretrain does or a stop."""
 
+import codecs
+
 import pytest
 from helpers.bad_data import FILES, JPEG
 from helpers.tiny_pretraining import CLASSES, load_tiny, write_images
@@ -189,6 +191,13 @@ def test_no_image_left(tmp_path):
     (root / 'none.txt').write_text('')
     custom(cfg, root, ann_file='none.txt')
     with pytest.raises(UserError, match=r'none.txt: no image left: it lists none'):
+        check_datasets(cfg, ['train_dataloader'])
+
+
+def test_a_byte_order_mark(listed):
+    cfg, path = listed
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    with pytest.raises(UserError, match=f'^{path} begins with a byte-order mark'):
         check_datasets(cfg, ['train_dataloader'])
 
 

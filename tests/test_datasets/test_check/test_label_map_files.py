@@ -432,6 +432,23 @@ def test_a_list_says_which_images_are_meant(tmp_path):
     assert find_problems(cfg, ['train_dataloader']) == []
 
 
+@pytest.mark.parametrize('kind', ['images', 'classes'])
+def test_a_list_with_a_byte_order_mark(kind, tmp_path):
+    cfg = segment(tmp_path, {'a': mask(1)})
+    path = tmp_path / 'list.txt'
+    dataset = cfg.train_dataloader.dataset
+    if kind == 'images':
+        dataset.ann_file = path.name
+    else:
+        dataset.metainfo = dict(classes=str(path))
+    content = 'a' if kind == 'images' else 'background\ncrack'
+    path.write_text(content, encoding='utf-8-sig')
+    with pytest.raises(UserError, match=f'^{path} begins with a byte-order mark'):
+        check_datasets(cfg, ['train_dataloader'])
+    path.write_text(content)
+    check_datasets(cfg, ['train_dataloader'])
+
+
 def test_files_that_a_step_of_its_own_reads(tmp_path):
     """What they hold is between the two."""
     cfg = segment(tmp_path, {'a': np.stack([LABELS] * 3, -1)})
