@@ -12,10 +12,12 @@ import pytest
 import torch
 from helpers.commands import REPO, find_script
 from helpers.killed_runs import load_short
+from mmengine.config import Config
 from mmengine.hooks import Hook
 
 from mmrapidnet.apis import options
 from mmrapidnet.apis.cli import INTERRUPTED
+from mmrapidnet.apis.test import test as run_test
 from mmrapidnet.apis.train import build_runner, train
 from mmrapidnet.checkpoints.safe_load.load import load
 from mmrapidnet.config.load import check_work_dir
@@ -69,12 +71,25 @@ def test_fast_starts_from_the_same_weights(kind, shapes_root, tmp_path):
     assert fast.losses == pytest.approx(slow.losses, rel=1e-4)
 
 
-def test_a_finished_run_keeps_its_metrics(shapes_root, tmp_path):
+@pytest.fixture
+def warned(monkeypatch):
+    """What is said of warm-ups."""
+    lines = []
+    monkeypatch.setattr(
+        check_warmup, 'print_log', lambda line, **kwargs: lines.append(line)
+    )
+    return lines
+
+
+def test_a_finished_run_keeps_its_metrics(shapes_root, tmp_path, warned):
     cfg = load_short('segmenter', tmp_path, shapes_root, **{'train_cfg.max_iters': 1})
     cfg.work_dir = str(tmp_path / 'run')
     metrics = tmp_path / 'run' / 'metrics.json'
     train(cfg.copy())
     assert json.loads(metrics.read_text())['iter'] == 1
+    # The recipe's warm-up has 50 iterations.
+    (line,) = warned
+    assert 'ends after 50 iterations, but the run has 1: ' in line
     metrics.write_text('those of its validation')
     again = cfg.copy()
     again.resume = 'auto'
@@ -152,24 +167,20 @@ def warmups():
     ]
 
 
-def test_warmups_that_do_not_end(monkeypatch):
-    said = []
-    monkeypatch.setattr(
-        check_warmup, 'print_log', lambda line, **kwargs: said.append(line)
-    )
+def test_warmups_that_do_not_end(warned):
     for run, expected in warmups():
         check_warmup.CheckWarmupHook().before_train(run)
         if expected is None:
-            assert said == []
+            assert warned == []
         else:
-            assert expected in said.pop()
+            assert expected in warned.pop()
         run.param_schedulers = {'generator': run.param_schedulers}
         check_warmup.CheckWarmupHook().before_train(run)
-        assert bool(said) is (expected is not None)
-        said.clear()
+        assert bool(warned) is (expected is not None)
+        warned.clear()
     run.param_schedulers = None
     check_warmup.CheckWarmupHook().before_train(run)
-    assert said == []
+    assert warned == []
 
 
 class Folder:
@@ -190,6 +201,10 @@ def test_a_work_dir_that_is_a_file(tmp_path, monkeypatch):
             UserError, match=r'work dir .* cannot be used: .* is not a f'
         ):
             check_work_dir(Folder(bad))
+    cfg = Config(dict(default_scope='mmseg', model={}, work_dir='file'))
+    for run in (lambda: train(cfg), lambda: run_test(cfg, 'a.pth')):
+        with pytest.raises(UserError, match='work dir file cannot be used'):
+            run()
 
 
 @pytest.mark.parametrize(
