@@ -32,7 +32,8 @@ def enable_amp(cfg: Config) -> None:
     Raises:
         UserError: If the config's optimizer wrapper is of a kind of its own.
     """
-    kind = cfg.get('optim_wrapper', dict(type=None)).get('type', 'OptimWrapper')
+    wrapper = cfg.get('optim_wrapper') or dict(type=None)
+    kind = wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise UserError(
             f"--amp needs optim_wrapper.type to be 'OptimWrapper', but it is '{kind}'"
@@ -60,7 +61,7 @@ def fuse_optimizer(cfg: Config) -> None:
     Args:
         cfg: The config, changed in place.
     """
-    optimizer = cfg.get('optim_wrapper', {}).get('optimizer', {})
+    optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer') or {}
     if optimizer.get('type') in _FUSED and digit_version(torch.__version__) >= (2, 4):
         optimizer.setdefault('fused', True)
 
@@ -74,7 +75,7 @@ def enable_auto_scale_lr(cfg: Config) -> None:
     Raises:
         UserError: If the config does not say for which batch its rate was set.
     """
-    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise UserError(
             '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the '
             'config: the number of images per step its learning rate was set for'
@@ -126,7 +127,7 @@ def batches(text: str) -> int | str:
 
 
 def _parts_of_recipe(cfg: Config) -> int:
-    base = cfg.get('auto_scale_lr', {}).get('base_batch_size')
+    base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
     if base is None:
         raise UserError(
             '--accumulate without a number needs auto_scale_lr=dict(base_batch_size='

@@ -118,7 +118,7 @@ def _check(cfg: Config, check_data: bool) -> None:
             f'{cfg.filename} has no training recipe (train_cfg): it is for testing '
             'weights, with tools/test.py CONFIG CHECKPOINT'
         )
-    if cfg.get('optim_wrapper', {}).get('accumulative_counts', 1) != 1:
+    if (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1) != 1:
         raise UserError(
             'optim_wrapper.accumulative_counts='
             f'{cfg.optim_wrapper.accumulative_counts}: schedules, intervals and '

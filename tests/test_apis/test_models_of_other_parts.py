@@ -1,4 +1,6 @@
-"""Models without a backbone, and heads that are None, are no mistake by themselves."""
+"""What a config lacks, or has None for, is no mistake by itself."""
+
+from functools import partial
 
 import pytest
 from mmengine.config import Config
@@ -32,3 +34,19 @@ def test_pretrained_weights_need_a_backbone(model):
 def test_augmentation_in_tests_of_a_model_without_masks(roi_head):
     with pytest.raises(UserError, match='--tta needs tta_model and tta_pipeline'):
         options.enable_tta(config('mmdet', roi_head=roi_head))
+
+
+@pytest.mark.parametrize('settings', [{}, dict(optim_wrapper=None, auto_scale_lr=None)])
+def test_options_of_a_config_without_a_recipe(settings):
+    cfg = config()
+    cfg.update(settings, train_dataloader=dict(batch_size=2))
+    options.enable_fast_step(cfg)
+    for enable, message in (
+        (options.enable_amp, '--amp needs optim_wrapper.type'),
+        (options.enable_auto_scale_lr, '--auto-scale-lr needs auto_scale_lr'),
+        (partial(options.accumulate, parts='recipe'), '--accumulate without a number'),
+    ):
+        with pytest.raises(UserError, match=message):
+            enable(cfg)
+    cfg.pop('train_dataloader')
+    _check(cfg, check_data=False)
