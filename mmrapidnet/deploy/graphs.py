@@ -301,7 +301,11 @@ class _Segmenter(_Part):
 
 
 class _Dense(_Part):
-    names = ('backbone', 'neck', 'rpn_head')
+    names = ('backbone', 'rpn_head')
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self.neck = model.neck if model.with_neck else nn.Identity()
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         maps = self.neck(self.backbone(self.preprocessing(image)))

@@ -192,6 +192,20 @@ def test_dense_part(models, pixels):
         assert torch.equal(got, value)
 
 
+def test_dense_part_without_a_neck(pixels, tmp_path):
+    cfg = tiny_models.load('detector', tmp_path, tmp_path)
+    cfg.model.update(neck=None, roi_head=None)
+    cfg.model.backbone.out_indices = (3,)
+    cfg.model.rpn_head.in_channels = 32
+    cfg.model.rpn_head.anchor_generator.strides = [32]
+    model = tiny_models.build_model(cfg)
+    _, outputs = run(model, pixels, 'dense')
+    assert list(outputs) == ['p5', 'rpn_cls0', 'rpn_reg0']
+    with torch.no_grad():
+        (features,) = model.backbone(preprocess(model, pixels))
+    assert torch.equal(outputs['p5'], features)
+
+
 def test_detector(models, pixels):
     """Its boxes are in pixels of the unpadded image, as mmdet's are."""
     from mmdet.structures import DetDataSample
