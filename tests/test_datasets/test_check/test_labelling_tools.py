@@ -156,6 +156,14 @@ EXPORTS = {
         ('human', 'car'),
         {1: [('human', A), ('car', B)]},
     ),
+    'a table of numbers': Export(
+        [{**image(1, 'a.jpg'), 'id': 1.0}],
+        [thing(1, 1.0, 2.0, A), thing(2, 1.0, 1.0, B)],
+        [{**category(1, 'cat'), 'id': 1.0}, {**category(2, 'dog'), 'id': 2.0}],
+        ('cat', 'dog'),
+        {1: [('dog', A), ('cat', B)]},
+        r'images\[0\]: damaged record: id is 1.0 instead of a whole number or a text',
+    ),
     'datumaro': Export(
         [image(40, 'b1.jpg')],
         [

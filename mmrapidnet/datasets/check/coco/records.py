@@ -57,7 +57,7 @@ def find_record_fault(part: str, record: Any, evaluated: bool) -> str | None:
 
     Examples:
         >>> find_record_fault('categories', {'id': [1], 'name': 'cat'}, False)
-        'id is [1] instead of a number or a text'
+        'id is [1] instead of a whole number or a text'
     """
     if not isinstance(record, dict):
         return f'{record!r} is no object'
@@ -70,7 +70,7 @@ def find_record_fault(part: str, record: Any, evaluated: bool) -> str | None:
     for name in _IDS:
         # A truth value is a number to Python.
         if name in _FIELDS[part] and type(record[name]) not in (int, str):
-            return f'{name} is {record[name]!r} instead of a number or a text'
+            return f'{name} is {record[name]!r} instead of a whole number or a text'
     if part == 'images':
         return _image_fault(record)
     if part == 'annotations':
