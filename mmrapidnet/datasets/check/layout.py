@@ -28,12 +28,24 @@ def check_layout(source: Source, cfg: Config) -> None:
     hint = 'give the folder with --data-root DIR; `make quickstart` needs no data set'
     if cfg.get('shapes_root'):
         hint = f'make it: python tools/make_shapes.py {cfg.shapes_root}'
+    _check_prefix(source)
     _check_classes(source.config)
     _check_lists(source)
     if type_name(source.config) == 'ImageNet':
         _check_imagenet(source.dataset, hint)
     else:
         _check_paths(source, hint)
+
+
+def _check_prefix(source: Source) -> None:
+    """Refuse a text where only mmpretrain takes one."""
+    prefix = source.config.get('data_prefix')
+    if isinstance(prefix, str) and source.scope != 'mmpretrain':
+        key = 'img' if source.scope == 'mmdet' else 'img_path'
+        raise UserError(
+            f'data_prefix={prefix!r} of the {type_name(source.config)} is a text, but '
+            f'{source.scope} takes a dict: data_prefix=dict({key}={prefix!r})'
+        )
 
 
 def _check_paths(source: Source, hint: str) -> None:

@@ -321,6 +321,17 @@ def test_a_multi_scale_run(tmp_path):
     assert kinds == {'class without any object', 'grey image'}
 
 
+@pytest.mark.parametrize(
+    ('kind', 'key'), [('detector', 'img'), ('segmenter', 'img_path')]
+)
+def test_a_prefix_that_is_a_text(kind, key, tmp_path):
+    cfg = load(kind, tmp_path)
+    cfg.train_dataloader.dataset.data_prefix = 'some'
+    message = rf"takes a dict: data_prefix=dict\({key}='some'\)$"
+    with pytest.raises(UserError, match=message):
+        check_datasets(cfg, ['train_dataloader'])
+
+
 def test_images_that_no_record_names(tmp_path):
     """They may be of another split that shares the folder."""
     cfg = plant(tmp_path, 'grey')
