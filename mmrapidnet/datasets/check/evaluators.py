@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
 from mmengine.config import Config
 
 from mmrapidnet.config.evaluators import evaluates_apart, list_metrics
-from mmrapidnet.config.load import iter_datasets
 from mmrapidnet.config.type_names import type_name
+from mmrapidnet.datasets.check.coco.check import coco_samples, reads_coco
 from mmrapidnet.datasets.check.label_maps import UNLABELLED
 from mmrapidnet.datasets.check.problem import Problem
-from mmrapidnet.datasets.check.source import Source
+from mmrapidnet.datasets.check.source import Source, sources_of
+from mmrapidnet.utils.errors import UserError
 
 
 def check_evaluators(cfg: Config, dataloaders: list[str]) -> Iterator[Problem]:
@@ -31,30 +33,30 @@ def check_evaluators(cfg: Config, dataloaders: list[str]) -> Iterator[Problem]:
         dataloaders: Names of dataloaders; that of training has no evaluator.
 
     Yields:
-        Missing files, images that are not those of the data set, and another
-        `ignore_index`; a note where another file with the same images is meant.
+        Missing and damaged files, images that are not those of the data set, and
+        another `ignore_index`; a note where another file with the same images is meant.
     """
     for name in dataloaders:
         evaluator = name.replace('dataloader', 'evaluator')
-        datasets = list(iter_datasets(cfg.get(name)))
+        sources = list(sources_of(cfg, [name]))
         for metric in list_metrics(cfg.get(evaluator)):
             if type_name(metric) == 'IoUMetric' and not metric.get('format_only'):
-                for dataset in datasets:
-                    source = Source(dataset, cfg.default_scope, evaluated=True)
+                for source in sources:
                     yield from _compare_ignored(evaluator, metric, source)
         for file in dict.fromkeys(_annotation_files(cfg.get(evaluator))):
             if not Path(file).is_file():
                 yield Problem('missing annotation file', file, f'of {evaluator}')
                 continue
-            place, known = os.path.realpath(file), None
-            for dataset in datasets:
-                source = Source(dataset, cfg.default_scope, evaluated=True)
-                if os.path.realpath(source.dataset.ann_file) == place:
-                    continue
-                if known is None:
-                    images = json.loads(Path(file).read_bytes())['images']
-                    known = {image['id']: image for image in images}
-                yield _compare(evaluator, file, known, source)
+            place = os.path.realpath(file)
+            others = [
+                s for s in sources if os.path.realpath(s.dataset.ann_file) != place
+            ]
+            faults = [fault for s in others for fault in _check_file(file, s)]
+            yield from faults
+            if others and not faults:
+                images = json.loads(Path(file).read_bytes())['images']
+                known = {image['id']: image for image in images}
+                yield from (_compare(evaluator, file, known, s) for s in others)
 
 
 def find_contradiction(
@@ -95,6 +97,18 @@ def _annotation_files(evaluator: Any) -> Iterator[str]:
         for metric in list_metrics(evaluator):
             if metric.get('ann_file'):
                 yield metric['ann_file']
+
+
+def _check_file(file: str, source: Source) -> list[Problem]:
+    """Find what stops a run in a file that is read in the place of a data set's own."""
+    other = replace(source, config={**source.config, 'ann_file': os.path.abspath(file)})
+    if not reads_coco(other.dataset):
+        return []
+    try:
+        problems = coco_samples(other)[0]
+    except UserError as error:
+        return [Problem('unusable annotation file', file, str(error))]
+    return [problem for problem in problems if problem.stops]
 
 
 def _compare_ignored(

@@ -1,5 +1,7 @@
 """A run stops before it starts where other images are evaluated than tested."""
 
+import json
+
 import pytest
 from helpers.bad_data import CocoSplit, load
 
@@ -83,3 +85,29 @@ def test_no_file(cfg, tmp_path):
         UserError, match=r'gone.json: missing annotation file: of val_e'
     ):
         check_datasets(cfg, VAL)
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'fault'),
+    [
+        (lambda content: [], 'unusable annotation file: .* it is a list'),
+        (lambda content: content.pop('annotations') and content, 'no list of annotat'),
+        (
+            lambda content: content['annotations'][0].update(iscrowd=None) or content,
+            r'annotations\[0\]: damaged record: iscrowd is None instead of 0 or 1',
+        ),
+        (
+            lambda content: content['categories'][0].update(name='Disc') or content,
+            "has 'disc', the file 'Disc': write them alike",
+        ),
+    ],
+)
+def test_a_damaged_file(spoil, fault, cfg, tmp_path):
+    """Held to what that of a data set is held to."""
+    path = write(tmp_path, 'other', 'abc')
+    path.write_text(json.dumps(spoil(json.loads(path.read_text()))))
+    cfg.val_evaluator.ann_file = str(path)
+    with pytest.raises(UserError, match=f'^{path}: .*{fault}'):
+        check_datasets(cfg, VAL)
+    (problem,) = (p for p in found(cfg) if p.stops)
+    assert problem.file == str(path)
