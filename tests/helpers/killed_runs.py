@@ -78,6 +78,12 @@ class KilledRun:
         self.process.join(300)
         return self.process.exitcode
 
+    def finish(self) -> str:
+        """Wait for an end without an error, returning what it printed."""
+        code, text = self.end(), self.log.read_text()
+        assert code == 0, text[-3000:]
+        return text
+
     def kill_after(self, name: str, seconds: float) -> int:
         """Kill it some time after a file appears in the work dir."""
         while self.process.is_alive() and not (self.work_dir / name).exists():
