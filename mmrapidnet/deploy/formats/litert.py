@@ -111,7 +111,23 @@ def _convert(graph: Graph, example: Tensor) -> bytes:
     model = litert_torch.convert(
         _Named(graph).eval(), sample_kwargs={graph.input: example}
     )
-    return model.model_content()
+    return _repeat_as_torch(model.model_content())
+
+
+def _repeat_as_torch(content: bytes) -> bytes:
+    """Let maps be enlarged by repeating the values that PyTorch repeats.
+
+    The converter (litert-converter 0.5.0) has TensorFlow Lite look from the centres of
+    pixels: with sizes that are no multiples, such as 18 and 35, other values come out.
+    """
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            if isinstance(
+                operator.builtinOptions, schema.ResizeNearestNeighborOptionsT
+            ):
+                operator.builtinOptions.halfPixelCenters = False
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def _quantize(
