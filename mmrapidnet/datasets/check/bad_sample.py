@@ -80,7 +80,7 @@ def _contradiction(
         if labels.ndim > len(size):
             return (
                 f'the label map has {labels.shape[-1]} channels instead of one number '
-                'a pixel'
+                'per pixel'
             )
         if labels.shape != tuple(size):
             return f'the label map is {_size(labels.shape)}, its image {_size(size)}'

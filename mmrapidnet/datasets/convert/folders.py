@@ -60,7 +60,7 @@ def check_size(path: Path, labels: np.ndarray, image: np.ndarray) -> None:
         image: Its image, (H, W, 3).
 
     Raises:
-        UserError: If it is of another size, or has several numbers a pixel.
+        UserError: If it is of another size, or has several numbers per pixel.
     """
     if labels.shape != image.shape[:2]:
         found, wanted = ('x'.join(map(str, a.shape)) for a in (labels, image[..., 0]))
