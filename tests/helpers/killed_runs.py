@@ -1,6 +1,7 @@
 """Short runs in processes of their own, to be killed and resumed."""
 
 import contextlib
+import faulthandler
 import io
 import os
 import resource
@@ -70,6 +71,7 @@ class KilledRun:
             contextlib.redirect_stdout(log),
             contextlib.redirect_stderr(log),
         ):
+            faulthandler.enable(log)  # where native code ended it
             prepare()
             main_guard(lambda: train(cfg))
 
