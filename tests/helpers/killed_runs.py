@@ -2,21 +2,26 @@
 
 import contextlib
 import faulthandler
+import functools
 import io
+import multiprocessing
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable
-from importlib import import_module
+from functools import partial
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from unittest import mock
 
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
 
 from helpers import tiny_models
-from helpers.forked import fork
 from mmrapidnet.apis.cli import main_guard
 from mmrapidnet.apis.train import train
 from mmrapidnet.utils import atomic
@@ -28,9 +33,6 @@ LAYOUTS = {'detector': 'coco', 'sam': 'coco', 'segmenter': 'ade'}
 def load_short(kind: str, folder: Path, root: Path, **options) -> Config:
     """A run of a few iterations with a checkpoint after each, without validation."""
     cfg = tiny_models.load(kind, folder, root / LAYOUTS[kind])
-    for part in ('datasets', 'engine', 'evaluation', 'models', 'visualization'):
-        # Once, and not in every process.
-        import_module(f'{cfg.default_scope}.{part}')
     cfg.update(val_cfg=None, val_dataloader=None, val_evaluator=None)
     cfg.merge_from_dict(
         {
@@ -46,34 +48,39 @@ def load_short(kind: str, folder: Path, root: Path, **options) -> Config:
     return cfg
 
 
+@functools.cache
+def _fresh() -> ForkServerContext:
+    """Makes processes that have imported the libraries, and in which nothing has run.
+
+    Forks of the process of a test, in which runtimes of exported files have run, were
+    seen to end by a segmentation fault once they start workers of their own.
+    """
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['helpers.preloaded'])
+    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):
+        forkserver.ensure_running()
+    return context
+
+
 class KilledRun:
-    """A run in a process of its own, with the modules that are loaded already.
+    """A run in a process of its own, with the libraries that are loaded already.
 
     Args:
         cfg: The config; the work dir's log of it is ``life.txt``.
-        prepare: What the process does first.
+        prepare: What the process does first, a function of this module.
+        *arguments: Those of the function.
     """
 
-    def __init__(self, cfg: Config, prepare: Callable[[], None] = lambda: None):
+    def __init__(
+        self, cfg: Config, prepare: Callable[..., None] | None = None, *arguments
+    ):
         self.work_dir = Path(cfg.work_dir)
         self.work_dir.mkdir(exist_ok=True)
         self.log = self.work_dir / 'life.txt'
-        self.process = fork(self._live, cfg, prepare)
-
-    def _live(self, cfg: Config, prepare: Callable[[], None]) -> None:
-        # Loggers of earlier runs write to what was stdout then.
-        MMLogger._instance_dict.clear()
-        # Neither matters here, and both take longer than an iteration.
-        Config.pretty_text = property(lambda self: '')
-        Runner._log_env = lambda *args: None
-        with (
-            self.log.open('w', buffering=1) as log,
-            contextlib.redirect_stdout(log),
-            contextlib.redirect_stderr(log),
-        ):
-            faulthandler.enable(log)  # where native code ended it
-            prepare()
-            main_guard(lambda: train(cfg))
+        self.process = _fresh().Process(
+            target=_live, args=(self.log, cfg, prepare, arguments)
+        )
+        self.process.start()
 
     def end(self) -> int:
         """Wait for the end, returning the exit code; -9 of a killed one."""
@@ -95,6 +102,24 @@ class KilledRun:
         return self.end()
 
 
+def _live(
+    log: Path, cfg: Config, prepare: Callable[..., None] | None, arguments: tuple
+) -> None:
+    import_modules_from_strings(**cfg.custom_imports)
+    # Neither matters here, and both take longer than an iteration.
+    Config.pretty_text = property(lambda self: '')
+    Runner._log_env = lambda *args: None
+    with (
+        log.open('w', buffering=1) as file,
+        contextlib.redirect_stdout(file),
+        contextlib.redirect_stderr(file),
+    ):
+        faulthandler.enable(file)  # where native code ended it
+        if prepare:
+            prepare(*arguments)
+        main_guard(partial(train, cfg))
+
+
 def limit_files(size: int) -> None:
     """Let no file grow beyond a number of bytes: a disk that is full for large ones."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
@@ -105,10 +130,10 @@ def kill_me() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def wait_at(name: str) -> Callable[[], None]:
-    """Let a process wait to be killed where it would give a file its name.
+def wait_at(name: str) -> None:
+    """Wait to be killed where a file would be given its name.
 
-    However fast it is, it is still there to be killed then.
+    However fast the process is, it is still there to be killed then.
 
     Args:
         name: The file's name.
@@ -120,10 +145,7 @@ def wait_at(name: str) -> Callable[[], None]:
             time.sleep(300)
         replace(source, target)
 
-    def prepare() -> None:
-        os.replace = wait_renaming
-
-    return prepare
+    os.replace = wait_renaming
 
 
 class _TornFile(io.FileIO):
@@ -134,8 +156,8 @@ class _TornFile(io.FileIO):
         kill_me()
 
 
-def die_at(step: str, name: str) -> Callable[[], None]:
-    """Let a process die while it writes a file.
+def die_at(step: str, name: str) -> None:
+    """Die while a file is written.
 
     Args:
         step: 'write' (half of it is written), 'sync' (all of it), 'rename' (it is
@@ -160,12 +182,9 @@ def die_at(step: str, name: str) -> Callable[[], None]:
         if step == 'rename':
             replace(source, target)
 
-    def prepare() -> None:
-        if step == 'write':
-            atomic.open = open_torn
-        elif step == 'sync':
-            os.fsync = die_syncing
-        else:
-            os.replace = die_renaming
-
-    return prepare
+    if step == 'write':
+        atomic.open = open_torn
+    elif step == 'sync':
+        os.fsync = die_syncing
+    else:
+        os.replace = die_renaming

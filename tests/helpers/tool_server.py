@@ -75,13 +75,13 @@ def _logs(folder: str) -> tuple[Path, Path]:
 
 def _serve() -> None:
     with contextlib.redirect_stdout(sys.stderr):
-        _import_libraries()
+        import_libraries()
     for line in sys.stdin:
         command, cwd, folder, timeout = json.loads(line)
         print(json.dumps(_fork(command, cwd, folder, timeout)), flush=True)
 
 
-def _import_libraries() -> None:
+def import_libraries() -> None:
     """Import what takes the tools seconds to import, as far as it is installed."""
     compat.apply()
     torch.set_num_threads(1)  # threads do not survive a fork, which starts its own

@@ -42,7 +42,7 @@ def trained(folder):
 
 
 def test_a_killed_run_ends_with_the_same_bits(folder, trained):
-    assert start(folder, 'torn', die_at('renamed', 'epoch_1.pth')).end() == -9
+    assert start(folder, 'torn', die_at, 'renamed', 'epoch_1.pth').end() == -9
     assert 'going on from' in start(folder, 'torn').finish()
     assert list_differences(load(folder / 'torn' / 'epoch_2.pth'), load(trained)) == []
 

@@ -46,12 +46,12 @@ def undisturbed(request, shapes_root, tmp_path_factory):
     return cfg, load(folder / 'undisturbed' / LAST)
 
 
-def start(cfg, work_dir, prepare=lambda: None, **options):
+def start(cfg, work_dir, *prepare, **options):
     """Start, or go on with, a run of its own."""
     cfg = cfg.copy()
     cfg.update(work_dir=str(work_dir), resume='auto')
     cfg.merge_from_dict(options)
-    return KilledRun(cfg, prepare)
+    return KilledRun(cfg, *prepare)
 
 
 def finish(cfg, work_dir, **options):
@@ -69,7 +69,7 @@ def kill_once(cfg, root, step, name):
     """Run a config undisturbed, and killed at a step of a file, in two folders."""
     whole, torn = root / 'whole', root / 'torn'
     finish(cfg, whole)
-    assert start(cfg, torn, die_at(step, name)).end() == KILLED
+    assert start(cfg, torn, die_at, step, name).end() == KILLED
     finish(cfg, torn)
     return whole, torn
 
@@ -91,15 +91,15 @@ def test_whatever_happens_to_it(undisturbed, tmp_path):
 
     def kill(found, most):
         """Some time after a file; however fast it is, it waits at the fourth."""
-        life = start(cfg, tmp_path, wait_at('iter_4.pth'))
+        life = start(cfg, tmp_path, wait_at, 'iter_4.pth')
         return life.kill_after(found, most * generator.random())
 
     assert kill('life.txt', 1) == KILLED
     assert kill('last_checkpoint', 0.25) == KILLED
-    assert start(cfg, tmp_path, die_at('write', '.iter_4.pth')).end() == KILLED
+    assert start(cfg, tmp_path, die_at, 'write', '.iter_4.pth').end() == KILLED
     assert list(tmp_path.glob('.*.partial')) == [tmp_path / '.iter_4.pth.partial']
     fill_disk(cfg, tmp_path)
-    assert start(cfg, tmp_path, die_at('renamed', 'iter_5.pth')).end() == KILLED
+    assert start(cfg, tmp_path, die_at, 'renamed', 'iter_5.pth').end() == KILLED
     text = finish(cfg, tmp_path)
     assert_equal(tmp_path / LAST, expected)
     started = int(re.search(r'going on from \S+iter_(\d+).pth', text)[1])
@@ -109,7 +109,7 @@ def test_whatever_happens_to_it(undisturbed, tmp_path):
 
 def fill_disk(cfg, work_dir):
     """Go on without room for the fourth file: one line, and nothing half-written."""
-    life = start(cfg, work_dir, lambda: limit_files(200_000))
+    life = start(cfg, work_dir, limit_files, 200_000)
     assert life.end() == 1
     *_, line = life.log.read_text().splitlines()
     assert re.fullmatch(
@@ -128,7 +128,7 @@ def test_workers_end_with_a_killed_run(undisturbed, tmp_path):
     cfg, _ = undisturbed
     options = {'num_workers': 2, 'persistent_workers': True, 'prefetch_factor': 8}
     options = {f'train_dataloader.{key}': value for key, value in options.items()}
-    life = start(cfg, tmp_path, wait_at('iter_4.pth'), **options)
+    life = start(cfg, tmp_path, wait_at, 'iter_4.pth', **options)
     while not (tmp_path / '.iter_4.pth.partial').exists():
         assert life.process.is_alive()
         time.sleep(0.01)
