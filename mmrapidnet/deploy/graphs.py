@@ -253,7 +253,7 @@ def trace(graph: Graph, example: Tensor) -> torch.jit.ScriptModule:
     """
     with warnings.catch_warnings(), torch.no_grad():
         # Those converters know nothing newer.
-        warnings.filterwarnings('ignore', r'`torch\.jit\.trace', DeprecationWarning)
+        warnings.filterwarnings('ignore', r'`torch\.jit\.trace')
         # What becomes a constant is meant to.
         warnings.filterwarnings('ignore', category=torch.jit.TracerWarning)
         # Recording looks at all properties of mmdet's heads, the deprecated ones, too.
