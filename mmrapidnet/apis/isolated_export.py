@@ -44,14 +44,11 @@ def export_precision(
     Raises:
         UserError: As `mmrapidnet.deploy.export.export`; also if the process dies.
     """
-    asked, arguments = (
-        (cfg, checkpoint, format, out),
-        {'precision': precision, **arguments},
-    )
+    asked = (cfg, checkpoint, format, out)
     if precision != 'int8':
-        return export(*asked, **arguments)
+        return export(*asked, precision=precision, **arguments)
     what = 'int8 cannot be made on this machine (take another precision)'
-    return export_isolated(what, export, *asked, **arguments)
+    return export_isolated(what, export, *asked, precision=precision, **arguments)
 
 
 def export_isolated(

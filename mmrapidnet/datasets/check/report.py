@@ -21,7 +21,7 @@ def report(problems: list[Problem], out: str | None = None) -> None:
 
     Args:
         problems: What was found.
-        out: A file for all of them, a JSON object a line.
+        out: A file for all of them, one JSON object per line.
 
     Raises:
         UserError: If one of them stops training or testing, or the file cannot be
