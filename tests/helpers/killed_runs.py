@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -117,7 +116,7 @@ def _live(
         faulthandler.enable(file)  # where native code ended it
         if prepare:
             prepare(*arguments)
-        main_guard(partial(train, cfg))
+        main_guard(functools.partial(train, cfg))
 
 
 def limit_files(size: int) -> None:
