@@ -32,5 +32,7 @@ def draw_contact_sheet(
         tiles.append(np.pad(tile, ((3, 3), (3, 3), (0, 0)), constant_values=255))
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
-    quality = (cv2.IMWRITE_JPEG_QUALITY, 90)  # of no effect on other formats
-    cv2.imwrite(str(out), np.vstack(rows), quality)
+    # OpenCV warns of options that are not of the format.
+    jpeg = Path(out).suffix in ('.jpg', '.jpeg')
+    options = (cv2.IMWRITE_JPEG_QUALITY, 90) if jpeg else ()
+    cv2.imwrite(str(out), np.vstack(rows), options)
