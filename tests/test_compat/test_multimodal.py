@@ -1,0 +1,36 @@
+"""mmpretrain where transformers is too new for its multi-modal models."""
+
+import os
+import subprocess
+import sys
+
+from helpers.commands import REPO
+
+PROGRAM = """
+from mmrapidnet import compat
+compat.apply()
+import mmpretrain.models
+from mmpretrain.registry import MODELS
+print(MODELS.build(dict(type='MobileNetV2')).out_indices)
+MODELS.build(dict(type='Blip2Caption'))
+"""
+
+
+def test_transformers_without_what_they_need(tmp_path):
+    """In another process: what has been imported here cannot be imported anew."""
+    package = tmp_path / 'transformers'
+    package.mkdir()
+    (package / '__init__.py').write_text('')
+    (package / 'modeling_utils.py').write_text('class PreTrainedModel: pass\n')
+    record = tmp_path / 'transformers-5.0.0.dist-info'
+    record.mkdir()
+    (record / 'METADATA').write_text('Name: transformers\nVersion: 5.0.0\n')
+    path = os.pathsep.join((str(tmp_path), str(REPO)))
+    done = subprocess.run(
+        [sys.executable, '-c', PROGRAM],
+        env={**os.environ, 'PYTHONPATH': path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == '(7,)\n', done.stderr
+    assert 'extra multi-modal dependencies' in done.stderr
