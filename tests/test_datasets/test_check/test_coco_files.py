@@ -105,7 +105,11 @@ def test_a_class_without_any_object(split, tmp_path):
             'train',
             r"damaged record: iscrowd is '0' instead .* counts as",
         ),
-        ({'iscrowd': None}, 'val', 'damaged record: it has no iscrowd'),
+        (
+            {'iscrowd': None},
+            'val',
+            'damaged record: it has no iscrowd; `tools/check_dataset.py --fix',
+        ),
     ],
 )
 def test_nothing_is_left(same, split, expected, tmp_path):

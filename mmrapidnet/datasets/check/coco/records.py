@@ -61,10 +61,7 @@ def find_record_fault(part: str, record: Any, evaluated: bool) -> str | None:
     """
     if not isinstance(record, dict):
         return f'{record!r} is no object'
-    needs_crowd = evaluated and part == 'annotations'
     missing = _FIELDS[part] - record.keys()
-    if needs_crowd and 'iscrowd' not in record:
-        missing = {*missing, 'iscrowd'}
     if missing:
         return f'it has no {", ".join(sorted(missing))}'
     for name in _IDS:
@@ -74,7 +71,7 @@ def find_record_fault(part: str, record: Any, evaluated: bool) -> str | None:
     if part == 'images':
         return _image_fault(record)
     if part == 'annotations':
-        return _annotation_fault(record, needs_crowd)
+        return _annotation_fault(record, needs_crowd=evaluated)
     if not isinstance(record['name'], str):
         return f'name is {record["name"]!r} instead of a text'
     return None
@@ -151,6 +148,8 @@ def _annotation_fault(record: dict[str, Any], needs_crowd: bool) -> str | None:
     crowd = record.get('iscrowd')
     if crowd is None and not needs_crowd:
         return None
+    if 'iscrowd' not in record:
+        return f'it has no iscrowd; {FIXABLE}'
     if not isinstance(crowd, int) or crowd not in (0, 1):
         why = ' (any text counts as true)' if isinstance(crowd, str) else ''
         return f'iscrowd is {crowd!r} instead of 0 or 1{why}; {FIXABLE}'
