@@ -37,7 +37,9 @@ from mmrapidnet.deploy.preprocess import (
     CalibrationImages,
     Pipeline,
     build_pipeline,
+    build_reader,
     check_image,
+    find_calibration_images,
 )
 from mmrapidnet.utils.errors import UserError
 
@@ -189,7 +191,8 @@ class DenseCase(Case):
         calibration = None
         if precision == 'int8':
             with DefaultScope.overwrite_default_scope(cfg.default_scope):
-                calibration = CalibrationImages(cfg, size=size)
+                read = build_reader(cfg, size)
+                calibration = CalibrationImages(find_calibration_images(cfg), read)
         path.parent.mkdir(parents=True, exist_ok=True)
         format_.write(graph, torch.zeros(1, 3, *size), path, metadata, calibration)
 

@@ -6,11 +6,13 @@ import torch
 from helpers.tiny_models import write_checkpoint, write_config
 from mmengine.registry import DefaultScope
 
+from dev.benchmark import dense_cases
 from dev.benchmark.dense_cases import ConfiguredModel, draw_example, list_dense
 from dev.benchmark.train_cases import draw_batch, list_training
 from dev.model_zoo.classifiers import Complexity
 from mmrapidnet.apis.complexity import count_parameters
 from mmrapidnet.config.load import load_config
+from mmrapidnet.deploy.formats import load_format
 from mmrapidnet.utils.errors import UserError
 
 HERE = ('cpu', 1, 'nowhere')
@@ -70,6 +72,25 @@ def test_detects_as_the_library_does(tiny):
     assert found.masks.shape[1:] == (120, 160)
     assert eager.describe(result) == {'detections': len(expected)}
     assert eager.complexity() == Complexity(params, None)
+
+
+def test_int8_is_calibrated_on_images_of_the_data_set(tiny, monkeypatch, tmp_path):
+    def write(graph, example, path, metadata, calibration):
+        raise StopIteration([image.shape for image in calibration])
+
+    sources, image = tiny
+    monkeypatch.setattr(load_format('openvino'), 'write', write)
+    monkeypatch.setattr(
+        dense_cases,
+        'find_calibration_images',
+        lambda cfg: [str(image)] if cfg.filename == source.config else [],
+    )
+    source = sources['segmenter']
+    where = ('cpu', 1, str(tmp_path))
+    (case,) = list_dense(source, ('openvino-int8',), image, *where)
+    with pytest.raises(StopIteration) as written:
+        case.open()
+    assert written.value.value == [(1, 3, 96, 128)]
 
 
 def test_size_is_what_the_network_sees(tmp_path):
