@@ -36,7 +36,7 @@ def _init(stock: Callable[..., None], dataset: Any, *args: Any, **kwargs: Any) -
     try:
         stock(dataset, *args, **kwargs)
     except Exception as error:
-        # Of what it is called with the caller's traceback says more.
+        # An argument that there is none of: mmengine's traceback names it.
         if isinstance(error, UserError) or not hasattr(dataset, 'ann_file'):
             raise
         raise UserError(

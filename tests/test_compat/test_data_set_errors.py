@@ -41,30 +41,19 @@ def test_kinds_that_the_check_does_not_know(write, tmp_path):
         DATASETS.build(dataset)
 
 
-def build_panoptic(root, text):
-    path = write_panoptic(root)[1]
-    path.write_text(text)
-    folders = dict(img='train2017/', seg='train2017/')
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        DATASETS.build(
-            dict(
-                type='CocoPanopticDataset',
-                data_root=str(root),
-                ann_file='annotations/instances_train2017.json',
-                data_prefix=folders,
-            )
-        )
-
-
 @pytest.mark.parametrize(
     ('text', 'error'),
     [('{"images": [', 'JSONDecodeError: Expecting value: line 1'), ('{}', 'KeyError:')],
 )
 def test_a_file_that_a_library_cannot_read(text, error, tmp_path):
-    file = re.escape(str(tmp_path / 'annotations' / 'instances_train2017.json'))
-    message = f'^{file}: the CocoPanopticDataset cannot read it: {error}.*$'
-    with pytest.raises(UserError, match=message):
-        build_panoptic(tmp_path, text)
+    dataset, path = write_panoptic(tmp_path)
+    path.write_text(text)
+    message = f'^{re.escape(str(path))}: the CocoPano.* cannot read it: {error}'
+    with (
+        DefaultScope.overwrite_default_scope('mmdet'),
+        pytest.raises(UserError, match=message),
+    ):
+        DATASETS.build({**dataset, 'data_root': str(tmp_path), 'ann_file': str(path)})
 
 
 def test_a_misspelt_argument_keeps_its_traceback():
