@@ -1,12 +1,11 @@
 """Configs that build on ours from elsewhere, as ``mmrapidnet::NAME``."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from helpers.commands import REPO
+from helpers.commands import REPO, run_command
 from mmengine.config import Config, config
 
 from mmrapidnet.compat.config_packages import find_config
@@ -92,13 +91,7 @@ def test_a_config_that_a_library_does_not_have(tmp_path):
 def test_stock_scripts_find_them_in_a_checkout(tmp_path):
     """It is on the path, and nothing is installed or imported before."""
     write(tmp_path, STOCK)
-    done = subprocess.run(
-        [sys.executable, '-c', PRINT],
-        cwd=tmp_path,
-        env={**os.environ, 'PYTHONPATH': str(REPO)},
-        capture_output=True,
-        text=True,
-    )
+    done = run_command(sys.executable, '-c', PRINT, cwd=tmp_path)
     assert done.stdout.strip() == 'RapidNet s mmdet', done.stderr
 
 

@@ -1,10 +1,9 @@
 """mmpretrain where transformers is too new for its multi-modal models."""
 
 import os
-import subprocess
 import sys
 
-from helpers.commands import REPO
+from helpers.commands import REPO, run_command
 
 PROGRAM = """
 from mmrapidnet import compat
@@ -26,11 +25,6 @@ def test_transformers_without_what_they_need(tmp_path):
     record.mkdir()
     (record / 'METADATA').write_text('Name: transformers\nVersion: 5.0.0\n')
     path = os.pathsep.join((str(tmp_path), str(REPO)))
-    done = subprocess.run(
-        [sys.executable, '-c', PROGRAM],
-        env={**os.environ, 'PYTHONPATH': path},
-        capture_output=True,
-        text=True,
-    )
+    done = run_command(sys.executable, '-c', PROGRAM, PYTHONPATH=path)
     assert done.stdout == '(7,)\n', done.stderr
     assert 'extra multi-modal dependencies' in done.stderr
