@@ -52,7 +52,7 @@ def trained_run(tmp_path_factory) -> Path:
     from helpers import mini_run
 
     folder = tmp_path_factory.mktemp('trained_run')
-    mini_run.build_runner(folder, name='trained_run').train()
+    mini_run.build_runner(folder).train()
     return folder
 
 

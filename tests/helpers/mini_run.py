@@ -61,7 +61,7 @@ class TargetSum(BaseMetric):
         return {'sum': np.float64(sum(results))}
 
 
-def build_runner(work_dir, max_epochs=2, name='mini', cfg=None, **kwargs):
+def build_runner(work_dir, max_epochs=2, cfg=None, **kwargs):
     """A runner over Numbers: 4 iterations of 2 per epoch, EMA, four schedulers."""
     loader = {
         'batch_size': 2,
@@ -95,7 +95,8 @@ def build_runner(work_dir, max_epochs=2, name='mini', cfg=None, **kwargs):
         },
         'custom_hooks': [{'type': 'EMAHook'}],
         'randomness': {'seed': 3},
-        'experiment_name': name,
+        # Runs that mmengine names alike and starts in one second share a logger.
+        'experiment_name': os.urandom(4).hex(),
         'log_level': 'WARNING',
         'cfg': Config(cfg or {'gpu_ids': [0], 'model': {'type': 'Linear'}}),
     }
@@ -104,13 +105,7 @@ def build_runner(work_dir, max_epochs=2, name='mini', cfg=None, **kwargs):
 
 def resume(folder, path, max_epochs=2):
     """Resume a run from a file and train it to its end."""
-    runner = build_runner(
-        folder,
-        max_epochs,
-        name=f'resume{os.urandom(4).hex()}',
-        resume=True,
-        load_from=str(path),
-    )
+    runner = build_runner(folder, max_epochs, resume=True, load_from=str(path))
     runner.train()
     return runner
 

@@ -60,9 +60,12 @@ def write_config(folder: Path, base: str = 'rapidnet_ti', epochs: int = 2) -> Pa
 def load_tiny(folder: Path, root: Path, **options) -> Config:
     """The same as a config, with data and runs in their places."""
     path = write_config(folder)
-    return load_config(
+    cfg = load_config(
         str(path), options, data_root=str(root), work_dir=str(folder / 'run')
     )
+    # Runs that mmengine names alike and starts in one second share a logger.
+    cfg.experiment_name = folder.name
+    return cfg
 
 
 def write_images(root: Path, layout: str) -> Path:

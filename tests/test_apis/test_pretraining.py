@@ -393,6 +393,7 @@ def test_resuming_restores_everything(trained, tmp_path):
     cfg, path = trained
     cfg = copy.deepcopy(cfg)
     cfg.update(resume=True, load_from=str(path), work_dir=str(tmp_path))
+    cfg.experiment_name = tmp_path.name
     runner = Runner.from_cfg(cfg)
     # Both epochs are over, so nothing is trained.
     runner.train()
@@ -416,6 +417,7 @@ def test_resumed_run_goes_on(trained, tmp_path):
     cfg, path = trained
     cfg = copy.deepcopy(cfg)
     cfg.update(resume=True, load_from=str(path), work_dir=str(tmp_path))
+    cfg.experiment_name = tmp_path.name
     cfg.train_cfg.max_epochs = 3
     train(cfg)
     content = load_file(tmp_path / 'epoch_3.pth')

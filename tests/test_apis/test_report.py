@@ -31,7 +31,7 @@ class Fading(mini_run.TargetSum):
 
 def build(work_dir, **options):
     runner = mini_run.build_runner(
-        work_dir, val_evaluator=Evaluator(Fading()), name=str(work_dir), **options
+        work_dir, val_evaluator=Evaluator(Fading()), **options
     )
     runner.register_hook(LastValidationHook())
     return runner

@@ -235,14 +235,13 @@ def test_a_runner_trains_and_resumes_under_amp(tmp_path):
     # What `--amp` does in the libraries' train scripts.
     wrapper.type = 'AmpOptimWrapper'
     wrapper.loss_scale = 'dynamic'
-    runner = mini_run.build_runner(tmp_path, 1, name='amp', optim_wrapper=wrapper)
+    runner = mini_run.build_runner(tmp_path, 1, optim_wrapper=wrapper)
     runner.train()
     assert isinstance(runner.optim_wrapper, AmpOptimWrapper)
     assert runner.message_hub.get_scalar('train/loss').data[0].size == 4
     resumed = mini_run.build_runner(
         tmp_path,
         2,
-        name='amp again',
         optim_wrapper=wrapper,
         resume=True,
         load_from=str(tmp_path / 'epoch_1.pth'),
@@ -253,7 +252,7 @@ def test_a_runner_trains_and_resumes_under_amp(tmp_path):
 
 @ON_CPU
 def test_sync_bn_becomes_bn_in_one_process(tmp_path):
-    runner = mini_run.build_runner(tmp_path, name='one process')
+    runner = mini_run.build_runner(tmp_path)
     assert not isinstance(runner.model.norm, nn.SyncBatchNorm)
     assert runner.model.norm.num_features == 3
 

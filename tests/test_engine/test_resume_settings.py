@@ -55,7 +55,6 @@ def build(work_dir, max_epochs=2, schedule=SCHEDULE, batch_size=2, **kwargs):
         param_scheduler=copy.deepcopy(schedule),
         default_hooks=dict(checkpoint=checkpoint),
         custom_hooks=[],
-        name=work_dir.name,
     )
     runner = mini_run.build_runner(work_dir, **{**settings, **kwargs})
     rates = Rates()

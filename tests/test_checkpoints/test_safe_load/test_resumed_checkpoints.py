@@ -14,7 +14,7 @@ from mmrapidnet.utils.errors import UserError
 
 
 def test_resume_continues_where_the_run_ended(tmp_path):
-    whole = mini_run.build_runner(tmp_path / 'whole', 4, name='whole')
+    whole = mini_run.build_runner(tmp_path / 'whole', 4)
     whole.train()
     resumed = resume(tmp_path / 'resumed', tmp_path / 'whole/epoch_2.pth', 4)
     assert (resumed.epoch, resumed.iter) == (4, 16)

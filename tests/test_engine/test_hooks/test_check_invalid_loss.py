@@ -41,7 +41,6 @@ def run(work_dir, spoil, interval=2, by_epoch=False, **options):
     )
     runner = mini_run.build_runner(
         work_dir,
-        name=str(work_dir),
         default_hooks=dict(checkpoint=checkpoint, logger=dict(type='LoggerHook')),
         **options,
     )
