@@ -15,7 +15,6 @@ from mmrapidnet.utils.errors import UserError
 
 _PACKAGES = (
     'mmrapidnet',
-    'torch',
     'numpy',
     'mmengine',
     'mmcv',
@@ -111,8 +110,11 @@ def has_bf16(device: str = 'cpu') -> bool:
 
 
 def list_versions() -> dict[str, str]:
-    """The versions of what takes part, as far as it is installed."""
-    found = {}
+    """The versions of what takes part, as far as it is installed.
+
+    That of torch says of its build, too: the metadata of one for CUDA does not.
+    """
+    found = {'torch': str(torch.__version__)}
     for package in _PACKAGES:
         try:
             found[package] = version(package)
