@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
-from helpers import cheap_runs
+from helpers import cheap_runs, forked
 from mmengine.registry import DefaultScope
 
 from mmrapidnet import compat
 
 compat.apply()
 cheap_runs.apply()
+forked.start_autograd()
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -11,6 +11,16 @@ import torch
 from torch import distributed
 
 
+def start_autograd() -> None:
+    """Compute a gradient before anything is exported, for the processes forked later.
+
+    Exporting makes a torch for CUDA believe in a GPU that is not there (seen with
+    2.14.1).  If the first gradient comes after it, torch starts a thread for that GPU,
+    and then refuses gradients in every forked process.
+    """
+    (2 * torch.ones(1, requires_grad=True)).backward()
+
+
 def fork(job: Callable[..., None], *arguments: Any) -> multiprocessing.Process:
     """Start a job in a process of its own.
 
