@@ -152,3 +152,9 @@ def _fillings(source: Source) -> Iterator[tuple[str, int]]:
         kind = type_name(step)
         if kind in ('RandomRotate', 'RandomMosaic'):
             yield f'seg_pad_val of {kind}', step.get('seg_pad_val', UNLABELLED)
+        elif kind == 'Pad':
+            filling = step.get('pad_val')
+            known = filling if isinstance(filling, dict) else {}
+            yield "pad_val['seg'] of Pad", known.get('seg', UNLABELLED)
+        elif kind == 'RandomCutOut' and step.get('seg_fill_in') is not None:
+            yield 'seg_fill_in of RandomCutOut', step['seg_fill_in']

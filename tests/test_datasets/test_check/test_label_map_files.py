@@ -344,20 +344,48 @@ def test_another_label_for_none_in_the_evaluator(several, tmp_path):
     assert find_problems(cfg, ['val_dataloader']) == []
 
 
-@pytest.mark.parametrize('kind', ['RandomRotate', 'mmseg.RandomMosaic'])
-def test_a_step_that_adds_another_label(kind, tmp_path):
+@pytest.mark.parametrize(
+    ('step', 'said', 'fill'),
+    [
+        (
+            dict(type='RandomRotate', prob=1.0),
+            'seg_pad_val of RandomRotate is 255',
+            lambda label: dict(seg_pad_val=label),
+        ),
+        (
+            dict(type='mmseg.RandomMosaic', prob=1.0),
+            'seg_pad_val of RandomMosaic is 255',
+            lambda label: dict(seg_pad_val=label),
+        ),
+        (
+            dict(type='Pad', size=(512, 512), pad_val=0),
+            "pad_val['seg'] of Pad is 255",
+            lambda label: dict(pad_val=dict(img=0, seg=label)),
+        ),
+        (
+            dict(
+                type='mmseg.RandomCutOut',
+                prob=1.0,
+                n_holes=1,
+                cutout_shape=(4, 4),
+                seg_fill_in=77,
+            ),
+            'seg_fill_in of RandomCutOut is 77',
+            lambda label: dict(seg_fill_in=label),
+        ),
+    ],
+)
+def test_a_step_that_adds_another_label(step, said, fill, tmp_path):
     cfg = segment(tmp_path, {'a': mask(1)}, tuple('abcdefgh'))
     cfg.model.decode_head.ignore_index = cfg.train_dataloader.dataset.ignore_index = 9
     cfg.model.data_preprocessor.seg_pad_val = 9
-    step = dict(type=kind, prob=1.0)
     cfg.train_dataloader.dataset.pipeline.insert(2, step)
     found = find_problems(cfg, ['train_dataloader'])
     (detail,) = (p.detail for p in found if p.kind == 'other label around images')
-    assert detail.startswith(f'9, but seg_pad_val of {kind.rpartition(".")[2]} is 255')
+    assert detail.startswith(f'9, but {said}')
     # As the first of the classes it is learnt.
     for label in (9, 0):
-        step['seg_pad_val'] = label
-        cfg.train_dataloader.dataset.pipeline[2] = step
+        cfg.train_dataloader.dataset.pipeline[2] = {**step, **fill(label)}
         assert not any(p.stops for p in find_problems(cfg, ['train_dataloader']))
 
 
