@@ -109,7 +109,9 @@ def naming_lost_ranks() -> Iterator[None]:
 def _broke_communication(error: RuntimeError) -> bool:
     # gloo has no exception of its own.
     of_gloo = any(word in str(error) for word in ('gloo', 'pair closure'))
-    return of_gloo or isinstance(error, distributed.DistError)
+    # Of those of torch 2.1 it is the only one.
+    kind = getattr(distributed, 'DistError', distributed.DistBackendError)
+    return of_gloo or isinstance(error, kind)
 
 
 def _ranks_without_word() -> list[int]:
