@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -205,8 +205,9 @@ def memory_format(runtime: Runtime) -> torch.memory_format:
 
 def mixed_precision(runtime: Runtime, device: str) -> AbstractContextManager:
     """The context in which a runtime of PyTorch's computes in its precision."""
-    dtype = _DTYPES[runtime.precision]
-    return torch.autocast(device, dtype=dtype, enabled=runtime.precision != 'fp32')
+    if runtime.precision == 'fp32':
+        return nullcontext()
+    return torch.autocast(device, dtype=_DTYPES[runtime.precision])
 
 
 def call_in_torch(

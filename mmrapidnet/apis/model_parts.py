@@ -166,7 +166,7 @@ def _run(model: nn.Module, image: Tensor) -> Any:
 def _describe_image(image: Tensor) -> Any:
     from mmdet.structures import DetDataSample
 
-    size = tuple(image.shape[2:])
+    size = tuple(map(int, image.shape[2:]))  # numbers when traced by torch 2.1, too
     names = ('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape')
     return DetDataSample(
         metainfo={**dict.fromkeys(names, size), 'scale_factor': (1, 1)}
