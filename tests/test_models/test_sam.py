@@ -213,6 +213,17 @@ def test_bad_image_sizes(model):
         model(torch.zeros(1, 3, 64, 96))
 
 
+def test_position_scale():
+    frequencies = []
+    for options in ({}, dict(position_scale=0.5)):
+        torch.manual_seed(0)
+        encoder = MODELS.build({**tiny_sam.MODEL, **options}).prompt_encoder
+        frequencies.append(encoder.pe_layer.positional_encoding_gaussian_matrix)
+    assert torch.equal(frequencies[1], 0.5 * frequencies[0])
+    with pytest.raises(UserError, match='position_scale=0 .* above 0'):
+        MODELS.build({**tiny_sam.MODEL, 'position_scale': 0})
+
+
 def test_a_backbone_of_another_stride():
     backbone = dict(type='RepViT', arch='m0_6', out_indices=3)
     model = build(backbone, 320, image_size=64)

@@ -142,13 +142,15 @@ def test_dice_loss():
     assert loss.item() == pytest.approx(1 - (2 * 0.75 + 1) / (0.95 + 1 + 1), rel=1e-12)
 
 
-def test_losses_of_several_masks_are_20_to_1():
+@pytest.mark.parametrize(('options', 'weight'), [({}, 20), ({'focal_weight': 2}, 2)])
+def test_losses_of_several_masks(options, weight):
     torch.manual_seed(5)
     logits, targets = torch.randn(2, 3, 4, 4), torch.rand(2, 1, 4, 4)
-    losses = mask_losses(logits, targets)
+    losses = mask_losses(logits, targets, **options)
     assert losses.shape == (2, 3)
     same = targets[1, 0]
-    expected = 20 * focal_loss(logits[1, 2], same) + dice_loss(logits[1, 2], same)
+    focal, dice = (loss(logits[1, 2], same) for loss in (focal_loss, dice_loss))
+    expected = weight * focal + dice
     assert losses[1, 2].item() == pytest.approx(expected.item(), rel=1e-5)
 
 

@@ -11,6 +11,7 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 
+from mmrapidnet.models.sam.losses import dice_loss, focal_loss
 from mmrapidnet.models.sam.prompt_testing import predict_prompted
 from mmrapidnet.models.sam.prompt_training import Prompts, PromptTraining
 from mmrapidnet.models.sam.prompts import find_boxes, innermost_points
@@ -99,6 +100,17 @@ def test_rounds_from_a_point():
     assert losses['loss_iou'].item() == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize('weight', [0, 20])
+def test_loss_of_masks(weight):
+    truth = torch.from_numpy(draw_masks(2)).bool()
+    logits = torch.randn(2, SIZE, SIZE)
+    training = PromptTraining(corrections=0, refinements=0, focal_weight=weight)
+    losses = training.run_rounds(training.draw_boxes(truth), Decoder(logits), truth)
+    focal, dice = (f(logits, truth.float()).mean() for f in (focal_loss, dice_loss))
+    expected = (weight * focal + dice).item()
+    assert losses['loss_mask'].item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_rounds_from_a_box():
     torch.manual_seed(0)
     truth = torch.from_numpy(draw_masks(2)).bool()
@@ -160,6 +172,7 @@ def test_plans_of_rounds():
         (dict(objects_per_image=0), 'train_cfg.objects_per_image=0 .* above 0'),
         (dict(innermost=2.0), 'train_cfg.innermost=2.0 .* from 0 to 1'),
         (dict(refinements=-1), 'train_cfg.refinements=-1 .* from 0 on'),
+        (dict(focal_weight=-1), 'train_cfg.focal_weight=-1 .* from 0 on'),
     ],
 )
 def test_settings_out_of_range(setting, text):

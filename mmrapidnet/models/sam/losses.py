@@ -5,25 +5,21 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-# Weights of the parts: focal to dice is 20 to 1.
-FOCAL_WEIGHT, DICE_WEIGHT = 20.0, 1.0
 
-
-def mask_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """20 times the focal loss and once the dice loss of each mask.
+def mask_losses(logits: Tensor, targets: Tensor, focal_weight: float = 20.0) -> Tensor:
+    """The weighted focal loss and once the dice loss of each mask.
 
     Args:
         logits: (..., H, W).
         targets: What of each pixel is inside of the object, 0 to 1, in the same shape
             or one that broadcasts.
+        focal_weight: Of the focal loss. Defaults to 20, as SAM has it.
 
     Returns:
         (...).
     """
     targets = targets.expand_as(logits)
-    return FOCAL_WEIGHT * focal_loss(logits, targets) + DICE_WEIGHT * dice_loss(
-        logits, targets
-    )
+    return focal_weight * focal_loss(logits, targets) + dice_loss(logits, targets)
 
 
 def focal_loss(

@@ -100,6 +100,7 @@ class PromptTraining:
             others come at random among the corrections. Defaults to 2.
         innermost: The share of corrective points that are not any wrong pixel but the
             innermost of the larger wrong region, as in tests. Defaults to 0.
+        focal_weight: Weight of the focal loss beside the dice loss. Defaults to 20.
 
     Raises:
         UserError: If a number is out of its range.
@@ -112,6 +113,7 @@ class PromptTraining:
     corrections: int | Sequence[int] = 8
     refinements: int = 2
     innermost: float = 0.0
+    focal_weight: float = 20.0
     _limits: tuple[int, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -122,8 +124,9 @@ class PromptTraining:
                 self._refuse(name, 'a share, from 0 to 1')
         if self.objects_per_image < 1:
             self._refuse('objects_per_image', 'a number above 0')
-        if self.refinements < 0:
-            self._refuse('refinements', 'a number from 0 on')
+        for name in ('refinements', 'focal_weight'):
+            if getattr(self, name) < 0:
+                self._refuse(name, 'a number from 0 on')
         if len(limits) != 2 or not 0 <= limits[0] <= limits[1]:
             self._refuse('corrections', 'a number from 0 on, or the least and the most')
         object.__setattr__(self, '_limits', limits)
@@ -177,37 +180,36 @@ class PromptTraining:
             'loss_mask' and 'loss_iou', means over rounds and objects; 'first_iou' and
             'last_iou', the IoU that the masks of the first and the last round have.
         """
-        rounds = [_learn(prompts, decoder, truth)]
+        rounds = [self._learn(prompts, decoder, truth)]
         for has_point in self.plan_rounds():
             _, masks, logits = rounds[-1]
             if has_point:
                 points = corrective_points(masks, truth, self.innermost)
                 prompts = prompts.add_points(*points)
             prompts = replace(prompts, masks=logits)
-            rounds.append(_learn(prompts, decoder, truth))
+            rounds.append(self._learn(prompts, decoder, truth))
         losses = torch.stack([loss for loss, _, _ in rounds]).mean(0)
         first, last = (mask_ious(rounds[i][1], truth).mean() for i in (0, -1))
         return dict(
             loss_mask=losses[0], loss_iou=losses[1], first_iou=first, last_iou=last
         )
 
+    def _learn(
+        self, prompts: Prompts, decoder: ImageDecoder, truth: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Predict, and compare with the truth.
 
-def _learn(
-    prompts: Prompts, decoder: ImageDecoder, truth: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Predict, and compare with the truth.
-
-    Returns:
-        The losses of masks and IoU, (2,); the masks that the model takes for the best,
-        (N, H, W), bool; their logits, (N, 1, h, w), without gradient.
-    """
-    logits, ious = (x.float() for x in prompts.decode(decoder))
-    # Small masks, each of whose pixels knows how much of it is inside.
-    targets = adaptive_avg_pool2d(truth.to(logits)[:, None], logits.shape[-2:])
-    with torch.no_grad():
-        masks = interpolate(logits, truth.shape[1:], mode='bilinear') > 0
-        real_ious = mask_ious(masks, truth[:, None])
-        best = choose_best(logits, ious)
-        best_masks = choose_best(masks, ious).squeeze(1)
-    loss_mask = mask_losses(logits, targets).amin(1).mean()
-    return torch.stack([loss_mask, mse_loss(ious, real_ious)]), best_masks, best
+        Returns:
+            The losses of masks and IoU, (2,); the masks that the model takes for the
+            best, (N, H, W), bool; their logits, (N, 1, h, w), without gradient.
+        """
+        logits, ious = (x.float() for x in prompts.decode(decoder))
+        # Small masks, each of whose pixels knows how much of it is inside.
+        targets = adaptive_avg_pool2d(truth.to(logits)[:, None], logits.shape[-2:])
+        with torch.no_grad():
+            masks = interpolate(logits, truth.shape[1:], mode='bilinear') > 0
+            real_ious = mask_ious(masks, truth[:, None])
+            best = choose_best(logits, ious)
+            best_masks = choose_best(masks, ious).squeeze(1)
+        loss_mask = mask_losses(logits, targets, self.focal_weight).amin(1).mean()
+        return torch.stack([loss_mask, mse_loss(ious, real_ious)]), best_masks, best

@@ -41,6 +41,10 @@ class SegmentAnything(BaseModel):
         neck: What makes the image embedding of the feature maps, `SAMNeck`.
         image_size: Height and width of the encoder's input, a multiple of 64.
             Defaults to 1024.
+        position_scale: Standard deviation of the random frequencies that encode
+            positions. The smaller it is, the farther apart two places look alike, and
+            the sooner a short training finds where its prompts are. Once drawn the
+            frequencies belong to the weights. Defaults to 1, as published.
         data_preprocessor: What normalises and pads images. Defaults to None: the
             published mean and standard deviation of RGB images, zeros on the right and
             below.
@@ -52,8 +56,9 @@ class SegmentAnything(BaseModel):
         init_cfg: Initialisation. Defaults to None.
 
     Raises:
-        UserError: If ``image_size`` is no multiple of 64, ``train_cfg`` has a number
-            out of its range, or ``segment-anything`` is not installed.
+        UserError: If ``image_size`` is no multiple of 64, ``position_scale`` is not
+            above 0, ``train_cfg`` has a number out of its range, or
+            ``segment-anything`` is not installed.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class SegmentAnything(BaseModel):
         backbone: dict[str, Any],
         neck: dict[str, Any],
         image_size: int = 1024,
+        position_scale: float = 1.0,
         data_preprocessor: dict[str, Any] | None = None,
         frozen_encoder: bool = False,
         train_cfg: dict[str, Any] | None = None,
@@ -71,6 +77,11 @@ class SegmentAnything(BaseModel):
             raise UserError(
                 f'image_size={image_size} of SegmentAnything: give a multiple of '
                 f'{SIZE_DIVISOR}, such as 1024'
+            )
+        if position_scale <= 0:
+            raise UserError(
+                f'position_scale={position_scale} of SegmentAnything: give a number '
+                'above 0, such as 1'
             )
         data_preprocessor = data_preprocessor or dict(
             type='ImgDataPreprocessor',
@@ -92,6 +103,9 @@ class SegmentAnything(BaseModel):
             image_embedding_size=(size, size),
             input_image_size=(image_size, image_size),
             mask_in_chans=16,
+        )
+        self.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix *= (
+            position_scale
         )
         self.mask_decoder = sam.MaskDecoder(
             transformer_dim=channels,
