@@ -15,6 +15,7 @@ from mmrapidnet.utils.errors import UserError
 
 _PACKAGES = (
     'mmrapidnet',
+    'torch',
     'numpy',
     'mmengine',
     'mmcv',
@@ -114,13 +115,13 @@ def list_versions() -> dict[str, str]:
 
     That of torch says of its build, too: the metadata of one for CUDA does not.
     """
-    found = {'torch': str(torch.__version__)}
+    found = {}
     for package in _PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return {**found, 'torch': str(torch.__version__)}
 
 
 def _cpuinfo() -> str:
