@@ -11,8 +11,8 @@ max_iters = 2400
 
 model = dict(
     image_size=256,
-    # With SAM's own 1 and 20 a short training is half over before it finds the objects:
-    # its prompts tell places apart too finely, and the focal loss asks for empty masks.
+    # With SAM's own 1 and a `focal_weight` of 20 the first 200 iterations find nothing:
+    # prompts tell places apart too finely, and the focal loss asks for empty masks.
     position_scale=0.5,
     train_cfg=dict(
         objects_per_image=4,
