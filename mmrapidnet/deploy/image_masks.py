@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
@@ -11,6 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmrapidnet.deploy.postprocess import Size, resize
+
+# A mean of logits at a threshold may be rounded to one above it.
+_ROUNDING = 1e-4
 
 
 def resize_masks(
@@ -26,7 +30,7 @@ def resize_masks(
 
     RTMDet-Ins resizes the logits, SOLOv2 their probabilities, and CondInst these from
     its second stride on, aligned at the corners of the cells.  One mask is resized at a
-    time.
+    time, and of it only the part where the object is.
 
     Args:
         logits: (K, h, w), of the image and its padding on the right and below.
@@ -49,18 +53,27 @@ def resize_masks(
         array([[[False, False,  True],
                 [False, False,  True]]])
     """
-    scale = scale or tuple(now / then for now, then in zip(shape, size))
+    stride, threshold_logit = strides[0], _logit(threshold)
+    source, target = shape, size
+    if head == 'RTMDetInsHead':
+        scale = scale or tuple(now / then for now, then in zip(shape, size))
+        source = tuple(side * stride for side in logits.shape[1:])
+        target = tuple(ceil(n * (1 / s)) for n, s in zip(source, scale))
+    resizing = _Resizing(source, target)
     masks = np.zeros((len(logits), *size), dtype=bool)
     for mask, values in zip(masks, torch.from_numpy(np.float32(logits))):
+        part = _cut_out(values, threshold_logit)
+        if part is None:
+            continue
+        values = _enlarge_as(head, part.values, strides)
+        part = resizing(part.enlarged(values, stride))
+        values = part.values
         if head == 'RTMDetInsHead':
-            values = _enlarge(values, strides[0])
-            padded = tuple(ceil(n * (1 / s)) for n, s in zip(values.shape, scale))
-            values = resize(values, [padded])[: size[0], : size[1]].sigmoid()
-        else:
-            values = _enlarge_probabilities(values, head, strides)
-            values = resize(values[: shape[0], : shape[1]], [size])
-        height, width = values.shape  # by that scale it may end before the picture
-        mask[:height, :width] = values > threshold
+            values = values.sigmoid()
+        region = mask[part.top :, part.left :]
+        values = values[: region.shape[0], : region.shape[1]]
+        # By RTMDet-Ins's scale it may end before the picture.
+        region[: values.shape[0], : values.shape[1]] = values > threshold
     return masks
 
 
@@ -92,13 +105,100 @@ def finish_queries(
     masks = np.zeros((len(logits), *size), dtype=bool)
     boxes = np.zeros((len(logits), 4), dtype=np.float32)
     scores = scores.copy()
+    resizing = _Resizing(shape, size)
     for number, values in enumerate(torch.from_numpy(np.float32(logits))):
-        padded = tuple(side * stride for side in values.shape)
-        values = resize(values, [padded, size], crop=shape)
-        mask = values > 0
-        masks[number], boxes[number] = mask, _bound(mask)
-        scores[number] *= (values.sigmoid() * mask).sum() / (mask.sum() + 1e-6)
+        part = _cut_out(values, threshold=0.0)
+        if part is None:
+            scores[number] = 0
+            continue
+        part = resizing(part.enlarged(_enlarge(part.values, stride), stride))
+        mask = part.values > 0
+        height, width = mask.shape
+        masks[number, part.top :, part.left :][:height, :width] = mask
+        boxes[number] = _bound(torch.from_numpy(masks[number]))
+        scores[number] *= (part.values.sigmoid() * mask).sum() / (mask.sum() + 1e-6)
     return {'masks': masks, 'boxes': boxes, 'scores': scores}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a map.
+
+    Attributes:
+        values: (h, w).
+        top: Row of the map at which it begins.
+        left: Its first column.
+    """
+
+    values: Tensor
+    top: int
+    left: int
+
+    def enlarged(self, values: Tensor, factor: int) -> _Part:
+        """The same part of a map so many times as large, which has these values."""
+        return _Part(values, self.top * factor, self.left * factor)
+
+
+class _Resizing:
+    """From a part of an image's map to that of a picture's, bilinearly.
+
+    Args:
+        source: Height and width of the image.
+        target: Height and width of the picture.
+    """
+
+    def __init__(self, source: Size, target: Size) -> None:
+        self.source, self.target = source, target
+        self.axes = [_find_neighbours(*sides) for sides in zip(source, target)]
+
+    def __call__(self, part: _Part) -> _Part:
+        """What of the picture comes from the part alone."""
+        starts = [part.top, part.left]
+        height, width = (max(s - n, 0) for s, n in zip(self.source, starts))
+        values = part.values[:height, :width]  # without the padding
+        for dim in (1, 0):  # PyTorch's order, which rounds alike
+            if self.source[dim] == self.target[dim]:
+                continue
+            lower, upper, weights = self.axes[dim]
+            start, stop = starts[dim], starts[dim] + values.shape[dim]
+            first = int(torch.searchsorted(lower, start))
+            chosen = slice(first, max(first, int(torch.searchsorted(upper, stop))))
+            share = weights[chosen].unsqueeze(1 - dim)
+            before = values.index_select(dim, lower[chosen] - start)
+            after = values.index_select(dim, upper[chosen] - start)
+            values = before.mul_(1 - share).add_(after.mul_(share))
+            starts[dim] = first
+        return _Part(values, *starts)
+
+
+def _find_neighbours(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The pixels before and after each of a longer or shorter edge.
+
+    Returns:
+        Their numbers, and the share of the second, each (target,).
+    """
+    places = (torch.arange(target) + 0.5) * (source / target) - 0.5
+    places = places.clamp(min=0)
+    lower = places.long().clamp(max=source - 1)
+    return lower, (lower + 1).clamp(max=source - 1), places - lower
+
+
+def _cut_out(logits: Tensor, threshold: float) -> _Part | None:
+    """Cut out what is above a threshold, with a cell more on each side.
+
+    Between values at or below it, bilinear resizing gives no value above it: all of
+    an object comes from this part.  None if there is nothing.
+    """
+    left, top, right, bottom = _bound(logits > threshold - _ROUNDING)
+    if not right:
+        return None
+    left, top = max(left - 1, 0), max(top - 1, 0)
+    return _Part(logits[top : bottom + 1, left : right + 1], top, left)
+
+
+def _logit(probability: float) -> float:
+    """The logit of a probability."""
+    return torch.tensor(probability, dtype=torch.float64).logit().item()
 
 
 def _bound(mask: Tensor) -> list[int]:
@@ -118,8 +218,10 @@ def _enlarge(values: Tensor, factor: int) -> Tensor:
     return resize(values, [size])
 
 
-def _enlarge_probabilities(values: Tensor, head: str, strides: Sequence[int]) -> Tensor:
-    """Make logits, (h, w), probabilities of the padded image's pixels."""
+def _enlarge_as(head: str, values: Tensor, strides: Sequence[int]) -> Tensor:
+    """Make logits, (h, w), those of the padded image's pixels, or probabilities."""
+    if head == 'RTMDetInsHead':
+        return _enlarge(values, strides[0])
     if head == 'SOLOV2Head':
         return _enlarge(values.sigmoid(), strides[0])
     values = _enlarge_aligned(values, strides[0] // strides[-1]).sigmoid()

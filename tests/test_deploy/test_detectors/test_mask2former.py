@@ -8,6 +8,8 @@ from helpers.tiny_detectors import SIZES, changed, noise
 from helpers.tiny_models import GraphSession
 from mmdet.structures import DetDataSample
 from torch import nn
+from torch.nn import functional as F
+from torchvision.ops import masks_to_boxes
 
 from mmrapidnet.deploy import inference
 from mmrapidnet.deploy.formats import SUFFIXES, load_format
@@ -111,6 +113,27 @@ def test_stuff_is_left_out(things, model, open_file):
         found = file.predict(np.zeros((*SIZES[1], 3), np.uint8))
         assert [len(value) for value in found.values()] == [0] * 4
         assert found['masks'].shape == (0, *SIZES[1])
+
+
+@pytest.mark.parametrize('size', [(21, 30), (40, 61), (13, 17)])
+def test_small_objects_are_those_of_the_whole_map(size):
+    """In corners, on edges, partly and wholly in the padding of an image of 21 x 30."""
+    places = [(0, 0), (3, 4), (5, 0), (0, 7), (4, 6), (5, 7), (6, 8)]
+    logits = np.full((len(places), 8, 10), -8.0, np.float32)
+    for mask, (row, column) in zip(logits, places):
+        mask[row : row + 2, column : column + 2] = (5.0, 3.0), (2.0, 6.0)
+    found = finish_queries(logits, np.ones(len(places)), (21, 30), size, 4)
+    larger = F.interpolate(torch.from_numpy(logits)[None], (32, 40), mode='bilinear')
+    values = F.interpolate(larger[..., :21, :30], size, mode='bilinear')[0]
+    masks = values > 0
+    np.testing.assert_array_equal(found['masks'], masks)
+    scores = (values.sigmoid() * masks).sum((1, 2)) / (masks.sum((1, 2)) + 1e-6)
+    np.testing.assert_allclose(found['scores'], scores, rtol=1e-5)
+    visible = masks.flatten(1).any(1)
+    boxes = torch.zeros(len(masks), 4)
+    boxes[visible] = masks_to_boxes(masks[visible]) + torch.tensor([0, 0, 1, 1])
+    np.testing.assert_array_equal(found['boxes'], boxes)
+    assert visible[:2].all() and not visible[-1]
 
 
 def test_an_empty_mask():
