@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmrapidnet.deploy.postprocess import Size, resize
+from mmrapidnet.models.sam.prompts import find_boxes
 
 # A mean of logits at a threshold may be rounded to one above it.
 _ROUNDING = 1e-4
@@ -61,16 +62,13 @@ def resize_masks(
         target = tuple(ceil(n * (1 / s)) for n, s in zip(source, scale))
     resizing = _Resizing(source, target)
     masks = np.zeros((len(logits), *size), dtype=bool)
-    for mask, values in zip(masks, torch.from_numpy(np.float32(logits))):
-        part = _cut_out(values, threshold_logit)
-        if part is None:
-            continue
+    for number, part in _cut_out(logits, threshold_logit):
         values = _enlarge_as(head, part.values, strides)
         part = resizing(part.enlarged(values, stride))
         values = part.values
         if head == 'RTMDetInsHead':
             values = values.sigmoid()
-        region = mask[part.top :, part.left :]
+        region = masks[number, part.top :, part.left :]
         values = values[: region.shape[0], : region.shape[1]]
         # By RTMDet-Ins's scale it may end before the picture.
         region[: values.shape[0], : values.shape[1]] = values > threshold
@@ -103,21 +101,17 @@ def finish_queries(
         (array([[2., 0., 4., 2.]], dtype=float32), array([0.5], dtype=float32))
     """
     masks = np.zeros((len(logits), *size), dtype=bool)
-    boxes = np.zeros((len(logits), 4), dtype=np.float32)
-    scores = scores.copy()
+    mask_scores = np.zeros(len(logits), dtype=np.float32)
     resizing = _Resizing(shape, size)
-    for number, values in enumerate(torch.from_numpy(np.float32(logits))):
-        part = _cut_out(values, threshold=0.0)
-        if part is None:
-            scores[number] = 0
-            continue
+    for number, part in _cut_out(logits, threshold=0.0):
         part = resizing(part.enlarged(_enlarge(part.values, stride), stride))
         mask = part.values > 0
         height, width = mask.shape
         masks[number, part.top :, part.left :][:height, :width] = mask
-        boxes[number] = _bound(torch.from_numpy(masks[number]))
-        scores[number] *= (part.values.sigmoid() * mask).sum() / (mask.sum() + 1e-6)
-    return {'masks': masks, 'boxes': boxes, 'scores': scores}
+        inside = (part.values.sigmoid() * mask).sum()
+        mask_scores[number] = inside / (mask.sum() + 1e-6)
+    boxes = find_boxes(torch.from_numpy(masks)).numpy()
+    return {'masks': masks, 'boxes': boxes, 'scores': scores * mask_scores}
 
 
 @dataclass(frozen=True)
@@ -183,33 +177,27 @@ def _find_neighbours(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
     return lower, (lower + 1).clamp(max=source - 1), places - lower
 
 
-def _cut_out(logits: Tensor, threshold: float) -> _Part | None:
-    """Cut out what is above a threshold, with a cell more on each side.
+def _cut_out(logits: np.ndarray, threshold: float) -> Iterator[tuple[int, _Part]]:
+    """Cut out of each map what is above a threshold, with a cell more on each side.
 
     Between values at or below it, bilinear resizing gives no value above it: all of
-    an object comes from this part.  None if there is nothing.
+    an object comes from this part.
+
+    Yields:
+        The map's number and the part; nothing of a map that stays below.
     """
-    left, top, right, bottom = _bound(logits > threshold - _ROUNDING)
-    if not right:
-        return None
-    left, top = max(left - 1, 0), max(top - 1, 0)
-    return _Part(logits[top : bottom + 1, left : right + 1], top, left)
+    maps = torch.from_numpy(np.float32(logits))
+    boxes = find_boxes(maps > threshold - _ROUNDING).int().tolist()
+    for number, (left, top, right, bottom) in enumerate(boxes):
+        if right:
+            left, top = max(left - 1, 0), max(top - 1, 0)
+            values = maps[number, top : bottom + 1, left : right + 1]
+            yield number, _Part(values, top, left)
 
 
 def _logit(probability: float) -> float:
     """The logit of a probability."""
     return torch.tensor(probability, dtype=torch.float64).logit().item()
-
-
-def _bound(mask: Tensor) -> list[int]:
-    """The box, xyxy, around a mask; all 0 if it is empty."""
-    down, across = (mask.any(dim=axis).nonzero() for axis in (1, 0))
-    if not len(down):
-        return [0, 0, 0, 0]
-    (left, right), (top, bottom) = (
-        (int(places[0]), int(places[-1]) + 1) for places in (across, down)
-    )
-    return [left, top, right, bottom]
 
 
 def _enlarge(values: Tensor, factor: int) -> Tensor:

@@ -104,10 +104,11 @@ def find_boxes(masks: Tensor) -> Tensor:
     """Find the box of each mask.
 
     Args:
-        masks: (N, H, W), bool, not empty.
+        masks: (N, H, W), bool.
 
     Returns:
-        (N, 4): the edges of the outermost pixels, as COCO's boxes have them.
+        (N, 4), xyxy: the edges of the outermost pixels, as COCO's boxes have them; all
+        0 of an empty mask.
 
     Examples:
         >>> mask = torch.zeros(1, 7, 9, dtype=torch.bool)
@@ -121,7 +122,8 @@ def find_boxes(masks: Tensor) -> Tensor:
         last = inside.shape[1] - inside.flip(1).argmax(1)
         edges.append((first, last))
     (left, right), (top, bottom) = edges
-    return torch.stack([left, top, right, bottom], dim=1).float()
+    boxes = torch.stack([left, top, right, bottom], dim=1).float()
+    return boxes * masks.flatten(1).any(1, keepdim=True)
 
 
 def jitter_boxes(
