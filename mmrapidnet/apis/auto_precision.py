@@ -212,7 +212,9 @@ def _export_each(
         out = folder / precision / name
         options = {} if precision == 'int8' else UNCALIBRATED
         try:
-            reports[precision] = write(out, precision=precision, **options)
+            reports[precision] = write(
+                out, precision=precision, measured=True, **options
+            )
         except UserError as error:
             if precision == precisions[0]:
                 raise

@@ -57,6 +57,7 @@ def export(
     calibration_images: int | None = None,
     calibration_folder: str | None = None,
     control: AccuracyControl | None = None,
+    measured: bool = False,
 ) -> Report:
     """Export a checkpoint, run the file beside PyTorch and print the differences.
 
@@ -81,6 +82,8 @@ def export(
             the config's data set.
         control: The metric that int8 is held to; the file then takes images of one
             size. Defaults to none.
+        measured: Whether the file's metric is measured after this, so that int8 may
+            differ more on the one image. Defaults to False.
 
     Returns:
         What was exported.
@@ -117,7 +120,11 @@ def export(
         metadata.update(added or {})
         if writer.RUNNABLE:
             differences = compare(
-                graph, IsolatedSession(path), prepared.inputs, precision
+                graph,
+                IsolatedSession(path),
+                prepared.inputs,
+                precision,
+                measured=measured or control is not None,
             )
             _check(differences, out, prepared)
         else:

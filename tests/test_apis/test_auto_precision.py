@@ -113,9 +113,10 @@ def test_what_is_kept_and_told(made_up, capsys):
     written = {path.name: path.read_text() for path in made_up.out.iterdir()}
     assert written == {'model.xml': 'bf16', 'model.bin': 'bf16'}
     # Only int8 is calibrated.
+    asked = {'size': (64, 96), 'measured': True}
     assert made_up.asked == [
-        *((name, {'size': (64, 96)}) for name in ('fp32', 'fp16', 'bf16')),
-        ('int8', {'size': (64, 96), 'calibration_images': 7}),
+        *((name, asked) for name in ('fp32', 'fp16', 'bf16')),
+        ('int8', {**asked, 'calibration_images': 7}),
     ]
     printed = [re.findall(r'[\w.,]+', s) for s in capsys.readouterr().out.splitlines()]
     assert ['PyTorch', '60.00', '1.00', '50.00', '40.00'] in printed

@@ -165,6 +165,28 @@ def test_exchanged_colours_are_never_tolerated(
     assert [path.name for path in tmp_path.iterdir()] == ['model.onnx']
 
 
+@pytest.mark.parametrize(
+    ('factor', 'precision', 'measured', 'tolerated'),
+    [
+        (1.09, 'int8', False, True),
+        (1.2, 'int8', False, False),
+        (1.2, 'int8', True, True),
+        (1.2, 'bf16', True, False),
+        (1.4, 'int8', True, False),
+    ],
+)
+def test_int8_may_differ_more_if_its_metric_is_measured(
+    factor, precision, measured, tolerated
+):
+    graph = Graph('segmenter', lambda image: (image,), ('logits',))
+    image = np.ones((1, 3, 2, 2), np.float32)
+    (difference,) = verify.compare(
+        graph, lambda image: {'logits': factor * image}, (image,), precision, measured
+    )
+    assert difference.relative == pytest.approx(factor - 1)
+    assert difference.is_tolerable == tolerated
+
+
 @pytest.mark.parametrize('failure', [RuntimeError, KeyboardInterrupt])
 def test_nothing_is_left_of_a_failure(failure, run, fake, tmp_path):
     def fail(graph, example, path, *args, **kwargs):
