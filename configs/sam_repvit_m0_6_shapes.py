@@ -7,7 +7,7 @@ _base_ = [
     '_base_/schedules/shapes.py',
 ]
 
-max_iters = 2400
+max_iters = 3000
 
 model = dict(
     image_size=256,
@@ -16,9 +16,9 @@ model = dict(
     position_scale=0.5,
     train_cfg=dict(
         objects_per_image=4,
-        box_prob=0.6,
+        box_prob=0.7,
         box_noise=0.02,
-        corrections=(0, 3),
+        corrections=(0, 2),
         refinements=0,
         innermost=0.5,
         focal_weight=2.0,
