@@ -173,7 +173,7 @@ def _find_neighbours(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
     """
     places = (torch.arange(target) + 0.5) * (source / target) - 0.5
     places = places.clamp(min=0)
-    lower = places.long().clamp(max=source - 1)
+    lower = places.long()
     return lower, (lower + 1).clamp(max=source - 1), places - lower
 
 

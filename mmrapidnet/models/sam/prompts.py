@@ -123,7 +123,7 @@ def find_boxes(masks: Tensor) -> Tensor:
         edges.append((first, last))
     (left, right), (top, bottom) = edges
     boxes = torch.stack([left, top, right, bottom], dim=1).float()
-    return boxes * masks.flatten(1).any(1, keepdim=True)
+    return boxes * inside.any(1, keepdim=True)
 
 
 def jitter_boxes(
